@@ -1,0 +1,10 @@
+//! Prometheus exporter for Tesseract coordination contracts.
+//!
+//! The modules in the order in which data passes through them; nothing imports from further down:
+//! config, rpc, chain, decode, plan, ledger, views, follow, snapshot, metrics, web.
+
+pub mod config;
+pub mod decode;
+pub mod ledger;
+pub mod rpc;
+pub mod snapshot;

@@ -1,0 +1,110 @@
+//! What one network looked like at the end of the last step of its loop.
+//!
+//! A snapshot is an immutable value: the loop publishes a new one, and a scrape, `/health` and the
+//! status page read the last one. It holds no URL and no secret, computes nothing and reads no clock.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use web3::types::{H160, H256, U256};
+
+use crate::ledger::{Counts, LastFailed};
+use crate::rpc::EndpointStats;
+
+/// Where a network's snapshots arrive; reading the last one never waits for the loop.
+pub type Feed = watch::Receiver<Arc<Snapshot>>;
+
+/// One network as its loop last saw it. `None` always means "not known", never zero.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Value of the `network` label.
+    pub network: String,
+    /// The watched contract.
+    pub contract: H160,
+    /// The chain's id, once an endpoint told it.
+    pub chain_id: Option<u64>,
+    /// An endpoint answered in the last cycle.
+    pub connected: bool,
+    /// The chain's head in the last cycle.
+    pub head: Option<Head>,
+    /// The contract's views at the head in the last cycle.
+    pub views: Views,
+    /// Whether the owner is the configured `expected_owner`; `None` without one or without an owner.
+    pub owner_expected: Option<bool>,
+    /// The first sync is done. Never goes back to false.
+    pub synced: bool,
+    /// Blocks between the processed block and the newest confirmed one.
+    pub sync_remaining: Option<u64>,
+    /// End of the last full cycle, wall clock.
+    pub last_success: Option<SystemTime>,
+    /// After this long without a full cycle the network counts as not ready.
+    pub stale_after: Duration,
+    /// Why the last cycle was not full: one line, without secrets.
+    pub problem: Option<String>,
+    /// The confirmed series, from the first sync on.
+    pub confirmed: Option<Confirmed>,
+    /// Reorganisations that reached a processed block.
+    pub reorgs: u64,
+    /// What became of the requests to each endpoint, in the order of the configuration.
+    pub endpoints: Vec<EndpointStats>,
+}
+
+/// The newest block of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Block number.
+    pub number: u64,
+    /// Block time, seconds since the Unix epoch.
+    pub timestamp: u64,
+}
+
+/// The contract's views, all read at one block. A view that failed or does not exist is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Views {
+    /// There is code at the address.
+    pub exists: Option<bool>,
+    /// `owner()`
+    pub owner: Option<H160>,
+    /// `paused()`
+    pub paused: Option<bool>,
+    /// `circuit_breaker_active()`
+    pub circuit_breaker: Option<bool>,
+    /// `transaction_count()`
+    pub transaction_count: Option<U256>,
+    /// `coordination_window()`, seconds
+    pub coordination_window: Option<U256>,
+    /// Which variant the views show: `buffer` where `paused()` exists, else `simple`.
+    pub variant: Option<&'static str>,
+}
+
+/// Functions of the chain up to `block`; two exporters at one block hold equal values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Confirmed {
+    /// The processed block.
+    pub block: Head,
+    /// Counters and histograms; they hold while a deep reorganisation is recomputed.
+    pub counts: Arc<Counts>,
+    /// `None` while they are being recomputed.
+    pub gauges: Option<Gauges>,
+}
+
+/// What may rise and fall with the processed block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gauges {
+    /// Buffered and not yet settled.
+    pub pending: u64,
+    /// Block time at which the oldest pending transaction was buffered.
+    pub oldest_pending: Option<u64>,
+    /// The nearest deadline among the pending ones, seconds since the Unix epoch.
+    pub next_deadline: Option<U256>,
+    /// The newest TransactionFailed.
+    pub last_failed: Option<LastFailed>,
+    /// `transaction_count()` at the processed block minus the buffered events up to it.
+    pub missing_events: Option<i64>,
+}
+
+/// The hash of a transaction as it is shown: `0x` and 64 hex digits.
+pub fn hex(id: &H256) -> String {
+    format!("{id:#x}")
+}
