@@ -5,9 +5,8 @@
 use web3::types::H256;
 
 /// Upper bounds of the resolution histograms, seconds; a last bucket without a bound follows.
-pub const BUCKETS: [u64; 17] = [
-    1, 2, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 21600, 86400,
-];
+pub const BUCKETS: [u64; 17] =
+    [1, 2, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 21600, 86400];
 
 /// Counters and histograms of one network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
