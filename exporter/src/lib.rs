@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod decode;
+pub mod follow;
 pub mod ledger;
 pub mod rpc;
 pub mod snapshot;

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub owner_expected: Option<bool>,
     /// The first sync is done. Never goes back to false.
     pub synced: bool,
+    /// How far the chain has been applied, also before the first sync is done.
+    pub processed: Option<Head>,
     /// Blocks between the processed block and the newest confirmed one.
     pub sync_remaining: Option<u64>,
     /// End of the last full cycle, wall clock.
@@ -50,7 +52,7 @@ pub struct Snapshot {
     pub endpoints: Vec<EndpointStats>,
 }
 
-/// The newest block of a chain.
+/// A block's place and time: the newest of the chain, or the processed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Block number.
@@ -78,11 +80,9 @@ pub struct Views {
     pub variant: Option<&'static str>,
 }
 
-/// Functions of the chain up to `block`; two exporters at one block hold equal values.
+/// Functions of the chain up to the processed block; two exporters at one block hold equal values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Confirmed {
-    /// The processed block.
-    pub block: Head,
     /// Counters and histograms; they hold while a deep reorganisation is recomputed.
     pub counts: Arc<Counts>,
     /// `None` while they are being recomputed.
