@@ -1,1 +1,3 @@
-//! x
+//! What the tests, the demo and the soak share.
+
+pub mod process;

@@ -1,0 +1,486 @@
+//! Starts the built exporter as a process of its own, and asks it what a user would ask.
+//!
+//! Never reaches into the program: what a test learns comes over HTTP, from the log, or from the exit
+//! status. Every wait is for a condition and has a deadline; a missed one panics with the log so far.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::{HeaderMap, Request};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::{interval, timeout};
+
+/// How long anything may take that is not itself under test.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often a condition over HTTP is looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// How to start the exporter: nothing is inherited from the environment of the test.
+pub struct Launch {
+    dir: TempDir,
+    listen: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// With this text as `exporter.yml`, in a directory of its own, which is the working directory.
+    pub fn config(text: &str) -> Self {
+        Self::bare().file("exporter.yml", text)
+    }
+
+    /// Without a configuration file, in an empty directory.
+    pub fn bare() -> Self {
+        Self {
+            dir: TempDir::with_prefix("exporter-").expect("a temporary directory"),
+            listen: "127.0.0.1:0".to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+
+    /// One more file in the working directory.
+    pub fn file(self, name: &str, text: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.dir.path().join(name), text).expect("write a file of the exporter");
+        self
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// One more variable of the environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Where to listen, instead of a free port of 127.0.0.1.
+    pub fn listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
+        self
+    }
+
+    /// The working directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts it and waits until it listens.
+    pub async fn start(self) -> Exporter {
+        let mut child = self
+            .command()
+            .arg(format!("--web.listen-address={}", self.listen))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start the exporter");
+        let log = follow_log(&mut child);
+        let mut exporter =
+            Exporter { child, address: SocketAddr::from(([0, 0, 0, 0], 0)), log, dir: self.dir };
+        let line = exporter.wait_for_line("it listens", PATIENCE, |line| message(line) == "listening").await;
+        let fields: serde_json::Value = serde_json::from_str(&line).expect("the line was parsed before");
+        exporter.address = fields["address"].as_str().and_then(|it| it.parse().ok()).expect("an address");
+        exporter
+    }
+
+    /// Runs it to its end, for what ends by itself: mistakes, `--config.check`, `health`.
+    pub async fn run(self) -> Finished {
+        let output = timeout(PATIENCE, self.command().output())
+            .await
+            .expect("the exporter ends by itself")
+            .expect("run the exporter");
+        Finished {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(&self.args)
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// A running exporter; killed when dropped.
+pub struct Exporter {
+    child: Child,
+    address: SocketAddr,
+    log: watch::Receiver<Log>,
+    dir: TempDir,
+}
+
+/// What it wrote to standard error so far.
+#[derive(Default)]
+struct Log {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Exporter {
+    /// Starts one with this configuration and waits until it listens.
+    pub async fn start(config: &str) -> Self {
+        Launch::config(config).start().await
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://` and its address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its working directory, with `exporter.yml` where there is one.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the exporter runs")
+    }
+
+    /// Every line on standard error so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.borrow().lines.clone()
+    }
+
+    /// Waits for a line on standard error, also among those already written.
+    pub async fn wait_for_line(
+        &self,
+        what: &str,
+        within: Duration,
+        condition: impl Fn(&str) -> bool,
+    ) -> String {
+        let mut log = self.log.clone();
+        let find = |log: &Log| log.lines.iter().find(|line| condition(line)).cloned();
+        let found = timeout(within, log.wait_for(|log| log.ended || find(log).is_some())).await;
+        let line = found.ok().and_then(Result::ok).and_then(|log| find(&log));
+        line.unwrap_or_else(|| panic!("{what}: no such line within {within:?}; {}", self.story()))
+    }
+
+    /// GET a path.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.get_with(path, &[]).await
+    }
+
+    /// GET a path with headers.
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        match get(&format!("{}{path}", self.url()), headers).await {
+            Ok(reply) => reply,
+            Err(error) => panic!("GET {path}: {error}; {}", self.story()),
+        }
+    }
+
+    /// What `/metrics` shows now.
+    pub async fn scrape(&self) -> Series {
+        let reply = self.get("/metrics").await;
+        assert_eq!(reply.status, 200, "/metrics: {}", reply.text());
+        Series::parse(&reply.text())
+    }
+
+    /// Waits until `/metrics` shows what is wanted, and returns that scrape.
+    pub async fn wait_for(
+        &self,
+        what: &str,
+        within: Duration,
+        condition: impl Fn(&Series) -> bool,
+    ) -> Series {
+        let mut last = Series::default();
+        let mut ticks = interval(POLL);
+        let waiting = async {
+            loop {
+                ticks.tick().await;
+                last = self.scrape().await;
+                if condition(&last) {
+                    return;
+                }
+            }
+        };
+        let result = timeout(within, waiting).await;
+        assert!(result.is_ok(), "{what}: not within {within:?}; the last scrape:\n{last}\n{}", self.story());
+        last
+    }
+
+    /// Waits until a path answers with what is wanted, and returns that answer.
+    pub async fn wait_for_reply(
+        &self,
+        path: &str,
+        within: Duration,
+        condition: impl Fn(&Reply) -> bool,
+    ) -> Reply {
+        let mut last = None;
+        let mut ticks = interval(POLL);
+        let waiting = async {
+            loop {
+                ticks.tick().await;
+                let reply = self.get(path).await;
+                let done = condition(&reply);
+                last = Some(reply);
+                if done {
+                    return;
+                }
+            }
+        };
+        let result = timeout(within, waiting).await;
+        let last = last.map(|reply| (reply.status, reply.text(), reply));
+        match (result, last) {
+            (Ok(()), Some((.., reply))) => reply,
+            (_, last) => {
+                let last = last.map(|(status, text, _)| format!("{status} {text}"));
+                panic!("{path}: not as wanted within {within:?}; the last answer: {last:?}; {}", self.story())
+            }
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("send a signal to the exporter");
+    }
+
+    /// SIGTERM; returns how it ended, which must come within 5 s.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait(Duration::from_secs(5)).await
+    }
+
+    /// SIGKILL.
+    pub async fn kill(&mut self) -> ExitStatus {
+        self.signal(Signal::KILL);
+        self.wait(PATIENCE).await
+    }
+
+    /// Waits for its end.
+    pub async fn wait(&mut self, within: Duration) -> ExitStatus {
+        match timeout(within, self.child.wait()).await {
+            Ok(status) => status.expect("wait for the exporter"),
+            Err(_) => panic!("the exporter still runs after {within:?}; {}", self.story()),
+        }
+    }
+
+    fn story(&self) -> String {
+        let log = self.log.borrow();
+        let state = if log.ended { "it has ended" } else { "it runs" };
+        let skipped = log.lines.len().saturating_sub(60);
+        format!("{state}; its log (without the first {skipped} lines):\n{}", log.lines[skipped..].join("\n"))
+    }
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
+    }
+}
+
+/// GET a URL, within a few seconds.
+pub async fn get(url: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
+    let mut request = Request::get(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    let exchange = async {
+        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let response = client.request(request).await.map_err(|error| format!("{error:?}"))?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+    };
+    timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+}
+
+/// One scrape: series, with the labels sorted by name, to the value as it was written.
+///
+/// A key reads like the exposition: `tesseract_synced{network="a"}`, or a bare name without labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Series(pub BTreeMap<String, String>);
+
+impl Series {
+    /// Reads the Prometheus text format; anything malformed panics.
+    pub fn parse(text: &str) -> Self {
+        let samples = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let mut series = BTreeMap::new();
+        for line in samples {
+            let (key, value) = sample(line).unwrap_or_else(|| panic!("not a sample: {line:?}"));
+            assert!(series.insert(key, value).is_none(), "twice: {line:?}");
+        }
+        Self(series)
+    }
+
+    /// The value of one series, with its labels sorted by name.
+    pub fn get(&self, key: &str) -> Option<f64> {
+        self.0.get(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{key}: {value:?} is no number")))
+    }
+
+    /// The series of one network.
+    pub fn of(&self, network: &str) -> Self {
+        let label = format!("network=\"{network}\"");
+        let matches = |key: &str| key.contains(&format!("{{{label}")) || key.contains(&format!(",{label}"));
+        Self(self.0.iter().filter(|(key, _)| matches(key)).map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+}
+
+impl std::fmt::Display for Series {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|(key, value)| writeln!(f, "{key} {value}"))
+    }
+}
+
+fn sample(line: &str) -> Option<(String, String)> {
+    let name_end = line.find(['{', ' '])?;
+    let (name, mut rest) = line.split_at(name_end);
+    let mut labels = Vec::new();
+    if let Some(inside) = rest.strip_prefix('{') {
+        rest = inside;
+        while !rest.starts_with('}') {
+            let end = label_end(rest)?;
+            labels.push(&rest[..end]);
+            rest = rest[end..].strip_prefix(',').unwrap_or(&rest[end..]);
+        }
+        rest = &rest[1..];
+    }
+    labels.sort_unstable();
+    let key = if labels.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", labels.join(",")) };
+    let value = rest.strip_prefix(' ')?.split(' ').next()?;
+    Some((key, value.to_owned()))
+}
+
+/// Where `name="value"` ends at the start of `text`; a quote after a backslash ends nothing.
+fn label_end(text: &str) -> Option<usize> {
+    let open = text.find("=\"")? + 2;
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(open) {
+        match byte {
+            b'"' if !escaped => return Some(at + 1),
+            b'\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    None
+}
+
+/// A port of 127.0.0.1 that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a port");
+    listener.local_addr().expect("a bound port has an address").port()
+}
+
+/// The exporter's binary, built on first use next to the program that asks, with the same profile.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let exe = std::env::current_exe().expect("the path of this program");
+        // target/<profile>/demo, or target/<profile>/deps/<test>-<hash>
+        let dir = exe.parent().expect("a program lies in a directory");
+        let dir = if dir.ends_with("deps") { dir.parent().expect("deps has a parent") } else { dir };
+        let profile = match dir.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(name) => name,
+        };
+        // All members at once: cargo then picks the same features, and compiles no dependency twice.
+        let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["build", "--quiet", "--locked", "--workspace", "--bin", "tesseract-exporter"])
+            .args(["--profile", profile])
+            .arg("--target-dir")
+            .arg(dir.parent().expect("a profile lies in the target directory"))
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .status()
+            .expect("run cargo");
+        assert!(status.success(), "cargo build of the exporter: {status}");
+        dir.join(format!("tesseract-exporter{}", std::env::consts::EXE_SUFFIX))
+    })
+}
+
+fn follow_log(child: &mut Child) -> watch::Receiver<Log> {
+    let stderr = child.stderr.take().expect("standard error is piped");
+    let (sender, receiver) = watch::channel(Log::default());
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(stderr).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            sender.send_modify(|log| log.lines.push(line));
+        }
+        sender.send_modify(|log| log.ended = true);
+    });
+    receiver
+}
+
+/// The message of a JSON log line, empty for anything else.
+fn message(line: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    value["message"].as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Series;
+
+    #[test]
+    fn labels_are_sorted_and_escapes_kept() {
+        let text = "# HELP a b\n# TYPE a gauge\na{z=\"1\",b=\"x } \\\" , \\\\\"} 2.5\nplain 3 1700000000\n";
+        let series = Series::parse(text);
+        assert_eq!(series.get(r#"a{b="x } \" , \\",z="1"}"#), Some(2.5));
+        assert_eq!(series.get("plain"), Some(3.0));
+        assert_eq!(series.get("absent"), None);
+    }
+
+    #[test]
+    fn one_network_of_several() {
+        let series = Series::parse("a{network=\"x\"} 1\na{le=\"1\",network=\"y\"} 2\nb 3\n");
+        assert_eq!(series.of("y").to_string(), "a{le=\"1\",network=\"y\"} 2\n");
+    }
+}
