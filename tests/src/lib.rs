@@ -1,3 +1,6 @@
 //! What the tests, the demo and the soak share.
 
+pub mod anvil;
+pub mod fold;
+pub mod json_rpc;
 pub mod process;
