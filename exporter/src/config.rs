@@ -71,6 +71,14 @@ impl Url {
     pub fn expose(&self) -> &hyper::Uri {
         &self.0
     }
+
+    /// The parts that may hold a key: path segments and query values. Whoever prints what a server said
+    /// takes them out.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let segments = self.0.path().split('/');
+        let values = self.0.query().unwrap_or("").split('&').filter_map(|pair| pair.split('=').next_back());
+        segments.chain(values).filter(|part| part.len() > 5)
+    }
 }
 
 impl fmt::Display for Url {
