@@ -8,5 +8,7 @@ pub mod config;
 pub mod decode;
 pub mod follow;
 pub mod ledger;
+pub mod metrics;
 pub mod rpc;
 pub mod snapshot;
+pub mod web;
