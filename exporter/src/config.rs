@@ -2,11 +2,32 @@
 //!
 //! Never reads the network. Secrets are masked by type: a [`Url`] prints scheme, host and port only.
 
+mod describe;
+mod document;
+mod environment;
+mod value;
+mod yaml;
+
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use web3::types::H160;
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "exporter.yml";
+
+/// What holds for a network that does not say otherwise.
+mod defaults {
+    use std::time::Duration;
+
+    use super::Confirmations;
+
+    pub(super) const CONFIRMATIONS: Confirmations = Confirmations::Blocks(2);
+    pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(2);
+    pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+    pub(super) const MAX_BLOCK_RANGE: u64 = 10_000;
+}
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -16,6 +37,64 @@ pub struct Config {
     /// At least one, with unique names.
     pub networks: Vec<Network>,
 }
+
+impl Config {
+    /// The configuration of the named file; without one that of [`DEFAULT_FILE`], or of the environment
+    /// where that file does not exist.
+    ///
+    /// `env` looks up a variable. A relative path in a file is relative to the file's directory.
+    pub fn find(file: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+        let default = Path::new(DEFAULT_FILE);
+        match file {
+            Some(file) => Self::read(file, env),
+            None if std::fs::symlink_metadata(default).is_ok() => Self::read(default, env),
+            None => environment::read(env).map_err(Mistakes),
+        }
+    }
+
+    fn read(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+        let alone = |what: String| Mistakes(vec![format!("{}: {what}", file.display())]);
+        let text = document::read_file(file).map_err(alone)?;
+        let dir = file.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, dir, env).map_err(|mistakes| {
+            let line = |(line, what): (Option<usize>, String)| match line {
+                Some(line) => format!("{}:{line}: {what}", file.display()),
+                None => format!("{}: {what}", file.display()),
+            };
+            Mistakes(mistakes.into_iter().map(line).collect())
+        })
+    }
+
+    /// Mistakes come with their line, in the order of the lines.
+    fn parse(
+        text: &str,
+        dir: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<(Option<usize>, String)>> {
+        let root = yaml::parse(text).map_err(|broken| vec![(broken.line, broken.what)])?;
+        if root == yaml::Node::Null {
+            return Err(vec![(None, "is empty, expected networks, a list of one or more".to_owned())]);
+        }
+        document::read(&root, dir, env).map_err(|found| {
+            let located = |it: document::Found| (yaml::line(text, &it.path), it.to_string());
+            let mut mistakes: Vec<_> = found.into_iter().map(located).collect();
+            mistakes.sort_by_key(|(line, _)| *line);
+            mistakes
+        })
+    }
+}
+
+/// Everything that is wrong with a configuration, a line each. Holds no secret.
+#[derive(Debug)]
+pub struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
 
 /// One network to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +150,14 @@ impl Url {
     pub fn expose(&self) -> &hyper::Uri {
         &self.0
     }
+
+    /// The parts that may hold a key: path segments and query values. Whoever prints what a server said
+    /// takes them out.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let segments = self.0.path().split('/');
+        let values = self.0.query().unwrap_or("").split('&').filter_map(|pair| pair.split('=').next_back());
+        segments.chain(values).filter(|part| part.len() > 5)
+    }
 }
 
 impl fmt::Display for Url {
@@ -100,5 +187,105 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINIMAL: &str = "
+networks:
+  - name: a
+    rpc_urls: ['${RPC}']
+    contract: '0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed'
+";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let env =
+            |name: &str| (name == "RPC").then(|| "https://user:sesame@host/secret?key=sesame".to_owned());
+        let joined = |(line, what): (Option<usize>, String)| format!("{}: {what}", line.unwrap_or(0));
+        Config::parse(text, Path::new("/etc"), &env)
+            .map_err(|mistakes| mistakes.into_iter().map(joined).collect::<Vec<_>>().join("\n"))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_interface() {
+        let config = parse(MINIMAL).expect("valid");
+        let network = &config.networks[0];
+        assert_eq!(network.confirmations, Confirmations::Blocks(2));
+        assert_eq!(network.poll_interval, Duration::from_secs(2));
+        assert_eq!(network.request_timeout, Duration::from_secs(10));
+        assert_eq!(network.max_block_range, 10_000);
+        assert_eq!((network.chain_id, network.start_block, network.expected_owner), (None, None, None));
+        assert_eq!(config.state_dir, None);
+    }
+
+    #[test]
+    fn a_relative_path_starts_where_the_file_lies() {
+        let config = parse(&format!("state_dir: state{MINIMAL}")).expect("valid");
+        assert_eq!(config.state_dir, Some(PathBuf::from("/etc/state")));
+    }
+
+    #[test]
+    fn a_variable_never_adds_structure() {
+        let text = MINIMAL.replace("name: a", "name: ${RPC:-a}").replace("[", "[x, ");
+        let mistakes = parse(&text).expect_err("two mistakes");
+        assert!(mistakes.contains("networks[0].name: the value is no name"), "{mistakes}");
+        assert!(!mistakes.contains("sesame"), "{mistakes}");
+    }
+
+    #[test]
+    fn a_description_holds_everything_but_secrets() {
+        let text = parse(MINIMAL).expect("valid").describe();
+        let expected = "\
+networks:
+- name: a
+  rpc_urls:
+  - url: https://host/***
+    headers:
+      authorization: '***'
+  contract: 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed
+  confirmations: '2'
+  poll_interval: 2s
+  request_timeout: 10s
+  max_block_range: 10000
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_environment_describes_one_network() {
+        let env = |name: &str| {
+            let value = match name {
+                "TESSERACT_RPC_URL" => "http://a/1, http://b/2",
+                "TESSERACT_CONTRACT" => "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
+                "TESSERACT_CONFIRMATIONS" => "safe",
+                "TESSERACT_CHAIN_ID" => "",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        let config = environment::read(&env).expect("valid");
+        let network = &config.networks[0];
+        assert_eq!(network.name, "default");
+        assert_eq!(network.endpoints.len(), 2);
+        assert_eq!(network.confirmations, Confirmations::Safe);
+        assert_eq!(network.chain_id, None);
+    }
+
+    proptest! {
+        #[test]
+        fn survives_any_text(text in any::<String>()) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn survives_a_damaged_file(at in 0..MINIMAL.len(), with in "[\\PC\n]{0,4}", skip in 0usize..6) {
+            let end = (at + skip).min(MINIMAL.len());
+            let _ = parse(&format!("{}{with}{}", &MINIMAL[..at], &MINIMAL[end..]));
+        }
     }
 }

@@ -1,116 +1,209 @@
-//! The whole truth about transactions, in exact integers: `apply` a block, `rewind` to one.
+//! The whole truth about transactions, in exact integers: [`Ledger::apply`] blocks, [`Ledger::rewind`]
+//! to one.
 //!
-//! Pure: no I/O, no clock, no floats, no logging, no panic.
+//! Pure: no I/O, no clock, no floats, no logging, no panic. After every block buffered = settled +
+//! pending. What a transaction did is forgotten once it is ready; all others are kept, for a late
+//! ready must still be measured.
 
-use web3::types::H256;
+mod counts;
+mod known;
+#[cfg(test)]
+mod tests;
 
-/// Upper bounds of the resolution histograms, seconds; a last bucket without a bound follows.
-pub const BUCKETS: [u64; 17] =
-    [1, 2, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 21600, 86400];
+use std::collections::VecDeque;
 
-/// Counters and histograms of one network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// TransactionBuffered events.
-    pub buffered: u64,
-    /// TransactionReady events.
-    pub ready: u64,
-    /// TransactionFailed events, by [`Reason`].
-    pub failed: [u64; Reason::ALL.len()],
-    /// Buffered transactions by how they ended, by [`Outcome`].
-    pub settled: [u64; Outcome::ALL.len()],
-    /// Every other known event, in the order of [`crate::decode::OTHER_EVENTS`].
-    pub events: [u64; crate::decode::OTHER_EVENTS.len()],
-    /// Logs with the topic of a known event that do not decode.
-    pub undecodable: u64,
-    /// Ready minus buffered.
-    pub resolution_time: Histogram,
-    /// Ready minus the later of buffered and scheduled.
-    pub resolution_delay: Histogram,
+use serde::{Deserialize, Serialize};
+use web3::types::{H256, U256};
+
+pub use counts::{BUCKETS, Counts, Exemplar, Histogram, LastFailed, Outcome, Reason};
+use known::{Deadline, Known, Transaction};
+
+use crate::chain::BlockRef;
+use crate::decode::Event;
+
+/// So many steps can be taken back.
+const LONGEST_JOURNAL: usize = 256;
+
+/// And so many changes of transactions, which bounds the memory of steps with many events.
+const LARGEST_JOURNAL: usize = 1 << 14;
+
+/// Everything known of one network's transactions up to a block.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    state: State,
+    known: Known,
+    /// How to take back the newest steps, oldest first. Not saved: a restart begins without.
+    #[serde(skip)]
+    journal: VecDeque<Step>,
 }
 
-/// Why a TransactionFailed was logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// "Transaction expired"
-    Expired,
-    /// "Dependencies not satisfied" and its longer form
-    Dependency,
-    /// "Swap group timeout"
-    SwapGroupTimeout,
-    /// Anything else
-    Other,
+/// The part that is small enough to be copied whole before each step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    block: Option<BlockRef>,
+    window: Option<U256>,
+    counts: Counts,
+    last_failed: Option<LastFailed>,
 }
 
-impl Reason {
-    /// Every reason, in the order of [`Counts::failed`].
-    pub const ALL: [Self; 4] = [Self::Expired, Self::Dependency, Self::SwapGroupTimeout, Self::Other];
-
-    /// The value of the `reason` label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Dependency => "dependency",
-            Self::SwapGroupTimeout => "swap_group_timeout",
-            Self::Other => "other",
-        }
-    }
+#[derive(Clone, Debug)]
+struct Step {
+    before: State,
+    /// Transactions as they were, in the order in which they were changed.
+    changes: Vec<(H256, Option<Transaction>)>,
 }
 
-/// How a buffered transaction ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A TransactionReady came first.
-    Ready,
-    /// The deadline passed on chain time first.
-    Expired,
-    /// A "Swap group timeout" came first.
-    SwapGroupTimeout,
-}
-
-impl Outcome {
-    /// Every outcome, in the order of [`Counts::settled`].
-    pub const ALL: [Self; 3] = [Self::Ready, Self::Expired, Self::SwapGroupTimeout];
-
-    /// The value of the `outcome` label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Expired => "expired",
-            Self::SwapGroupTimeout => "swap_group_timeout",
-        }
-    }
-}
-
-/// Observations in whole seconds; exact, so that a replay gives the same sum.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Histogram {
-    /// Observations by bucket, not cumulative; the last has no upper bound.
-    pub buckets: [u64; BUCKETS.len() + 1],
-    /// Sum of all observations, seconds.
-    pub sum: u64,
-    /// The newest observation of each bucket in log order.
-    pub exemplars: [Option<Exemplar>; BUCKETS.len() + 1],
-}
-
-/// A transaction that stands for its bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exemplar {
-    /// The transaction.
-    pub tx_id: H256,
-    /// What was observed, seconds.
-    pub value: u64,
-    /// Block time of the ready, seconds since the Unix epoch.
-    pub timestamp: u64,
-}
-
-/// The newest TransactionFailed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LastFailed {
-    /// The transaction.
-    pub tx_id: H256,
-    /// The reason as logged, sanitised.
-    pub reason: String,
+/// A block to apply. Blocks in which nothing happens may be left out, but for the last one before the
+/// window changes and the last of all.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Number of the block.
+    pub number: u64,
     /// Block time, seconds since the Unix epoch.
-    pub timestamp: u64,
+    pub time: u64,
+    /// The coordination window in force at this block, seconds; `None` when there is none.
+    pub window: Option<U256>,
+    /// Its events in log order.
+    pub events: Vec<Event>,
+}
+
+impl Ledger {
+    /// Applies blocks in rising order, up to and including `end`, as one step.
+    pub fn apply(&mut self, blocks: &[Block], end: BlockRef) {
+        let mut step = Step { before: self.state.clone(), changes: Vec::new() };
+        for block in blocks {
+            self.state.window = block.window;
+            for event in &block.events {
+                self.event(block, event, &mut step);
+            }
+            for id in self.known.expired(block.time, block.window) {
+                self.settle(id, Outcome::Expired, &mut step);
+            }
+        }
+        self.state.block = Some(end);
+        self.journal.push_back(step);
+        let mut changes: usize = self.journal.iter().map(|step| step.changes.len()).sum();
+        while self.journal.len() > LONGEST_JOURNAL || (changes > LARGEST_JOURNAL && self.journal.len() > 1) {
+            changes -= self.journal.pop_front().map_or(0, |step| step.changes.len());
+        }
+    }
+
+    /// Takes back steps until the ledger stands at this block; false, and nothing is changed, where the
+    /// journal does not reach it.
+    pub fn rewind(&mut self, block: u64) -> bool {
+        if !self.boundaries().any(|boundary| boundary.number == block) {
+            return false;
+        }
+        while self.state.block.is_some_and(|at| at.number != block) {
+            let Some(step) = self.journal.pop_back() else { break };
+            for (id, before) in step.changes.into_iter().rev() {
+                self.known.set(id, before);
+            }
+            self.state = step.before;
+        }
+        true
+    }
+
+    /// The blocks that can be rewound to, newest first, beginning with the one it stands at.
+    pub fn boundaries(&self) -> impl Iterator<Item = BlockRef> {
+        let earlier = self.journal.iter().rev().filter_map(|step| step.before.block);
+        self.state.block.into_iter().chain(earlier)
+    }
+
+    /// The block up to which everything is counted.
+    pub fn block(&self) -> Option<BlockRef> {
+        self.state.block
+    }
+
+    /// The coordination window at that block.
+    pub fn window(&self) -> Option<U256> {
+        self.state.window
+    }
+
+    /// Counters and histograms.
+    pub fn counts(&self) -> &Counts {
+        &self.state.counts
+    }
+
+    /// The newest TransactionFailed.
+    pub fn last_failed(&self) -> Option<&LastFailed> {
+        self.state.last_failed.as_ref()
+    }
+
+    /// Buffered and not yet settled.
+    pub fn pending(&self) -> u64 {
+        self.known.pending()
+    }
+
+    /// Block time at which the oldest pending transaction was buffered.
+    pub fn oldest_pending(&self) -> Option<u64> {
+        self.known.oldest_pending()
+    }
+
+    /// The nearest deadline among the pending ones, seconds since the Unix epoch.
+    pub fn next_deadline(&self) -> Option<U256> {
+        self.known.next_deadline(self.state.window)
+    }
+
+    fn event(&mut self, block: &Block, event: &Event, step: &mut Step) {
+        let counts = &mut self.state.counts;
+        match event {
+            Event::Buffered { tx_id, scheduled, frozen, .. } => {
+                counts.buffered += 1;
+                let deadline = match (frozen, block.window) {
+                    (false, _) => Deadline::Floating,
+                    (true, Some(window)) => Deadline::Frozen(scheduled.saturating_add(window)),
+                    (true, None) => Deadline::Never,
+                };
+                let transaction =
+                    Transaction { buffered: block.time, scheduled: *scheduled, deadline, pending: true };
+                self.change(*tx_id, Some(transaction), step);
+            }
+            Event::Ready { tx_id } => {
+                counts.ready += 1;
+                if let Some(transaction) = self.known.get(tx_id).copied() {
+                    self.measure(*tx_id, &transaction, block.time);
+                    self.settle(*tx_id, Outcome::Ready, step);
+                    self.change(*tx_id, None, step);
+                }
+            }
+            Event::Failed { tx_id, reason, class } => {
+                counts.failed[*class as usize] += 1;
+                self.state.last_failed =
+                    Some(LastFailed { tx_id: *tx_id, reason: reason.clone(), timestamp: block.time });
+                let Some(transaction) = self.known.get(tx_id) else { return };
+                match class {
+                    Reason::Expired => self.settle(*tx_id, Outcome::Expired, step),
+                    Reason::SwapGroupTimeout if transaction.is_late(block.time, block.window) => {
+                        self.settle(*tx_id, Outcome::Expired, step);
+                    }
+                    Reason::SwapGroupTimeout => self.settle(*tx_id, Outcome::SwapGroupTimeout, step),
+                    Reason::Dependency | Reason::Other => {}
+                }
+            }
+            Event::Other { place, .. } => counts.events[*place] += 1,
+            Event::Undecodable { .. } => counts.undecodable += 1,
+        }
+    }
+
+    /// Settles a transaction, unless something else did before.
+    fn settle(&mut self, id: H256, outcome: Outcome, step: &mut Step) {
+        if let Some(transaction) = self.known.get(&id).copied().filter(|transaction| transaction.pending) {
+            self.state.counts.settled[outcome as usize] += 1;
+            self.change(id, Some(Transaction { pending: false, ..transaction }), step);
+        }
+    }
+
+    fn measure(&mut self, tx_id: H256, transaction: &Transaction, time: u64) {
+        let buffered = transaction.buffered;
+        // A schedule beyond 64 bits is later than any block.
+        let due = u64::try_from(transaction.scheduled).unwrap_or(u64::MAX).max(buffered);
+        let exemplar = |since: u64| Exemplar { tx_id, value: time.saturating_sub(since), timestamp: time };
+        self.state.counts.resolution_time.observe(exemplar(buffered));
+        self.state.counts.resolution_delay.observe(exemplar(due));
+    }
+
+    fn change(&mut self, id: H256, to: Option<Transaction>, step: &mut Step) {
+        step.changes.push((id, self.known.set(id, to)));
+    }
 }

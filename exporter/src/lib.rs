@@ -3,9 +3,12 @@
 //! The modules in the order in which data passes through them; nothing imports from further down:
 //! config, rpc, chain, decode, plan, ledger, views, follow, snapshot, metrics, web.
 
+pub mod chain;
 pub mod config;
 pub mod decode;
 pub mod follow;
 pub mod ledger;
+pub mod metrics;
 pub mod rpc;
 pub mod snapshot;
+pub mod web;

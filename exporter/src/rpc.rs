@@ -1,4 +1,26 @@
-//! One HTTP client for all endpoints of a network.
+//! JSON-RPC over one HTTP client for all endpoints of a network: typed outcomes, deadlines, a size
+//! limit, batches, back-off and counts.
+//!
+//! [`Endpoint`] is also a `web3` transport, so web3's `Eth` and its types ride on it. Never knows the
+//! contract, and never puts more of a URL into an error than scheme, host and port.
+
+mod endpoint;
+mod error;
+mod pool;
+mod web3_transport;
+
+use std::time::Duration;
+
+use jsonrpc_core::{Call, Value};
+use serde_json::value::RawValue;
+
+pub use endpoint::Endpoint;
+pub use error::Error;
+pub use pool::Pool;
+pub use web3_transport::Node;
+
+/// A JSON result as it came, not yet parsed.
+pub type Raw = Box<RawValue>;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +67,10 @@ impl Outcome {
     }
 }
 
+/// Every method that is ever called, so that the `method` label has a fixed set of values.
+const METHODS: [&str; 6] =
+    ["eth_blockNumber", "eth_call", "eth_chainId", "eth_getBlockByNumber", "eth_getCode", "eth_getLogs"];
+
 /// Upper bounds of the request duration histogram, seconds; a last bucket without a bound follows.
 pub const DURATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
@@ -57,4 +83,34 @@ pub struct EndpointStats {
     pub durations: [u64; DURATION_BUCKETS.len() + 1],
     /// Sum of the durations, seconds.
     pub duration_sum: f64,
+}
+
+impl EndpointStats {
+    fn count(&mut self, call: &Call, outcome: Outcome) {
+        let method = METHODS.into_iter().find(|known| *known == method_of(call)).unwrap_or("other");
+        let place = self.requests.iter().position(|(known, _)| *known == method).unwrap_or_else(|| {
+            self.requests.push((method, [0; Outcome::ALL.len()]));
+            self.requests.len() - 1
+        });
+        self.requests[place].1[outcome as usize] += 1;
+    }
+
+    fn observe(&mut self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let bucket = DURATION_BUCKETS.iter().position(|bound| seconds <= *bound);
+        self.durations[bucket.unwrap_or(DURATION_BUCKETS.len())] += 1;
+        self.duration_sum += seconds;
+    }
+}
+
+/// A call that is yet without an id; the endpoint numbers it when it is sent.
+pub fn call(method: &str, params: Vec<Value>) -> Call {
+    web3::helpers::build_request(0, method, params)
+}
+
+fn method_of(call: &Call) -> &str {
+    match call {
+        Call::MethodCall(call) => &call.method,
+        Call::Notification(_) | Call::Invalid { .. } => "",
+    }
 }

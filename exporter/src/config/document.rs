@@ -1,0 +1,351 @@
+//! The tree of a file to a configuration, with every mistake on the way.
+//!
+//! A mistake never stops the reading: what follows it is read too. Reads the files that `url_file` names.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use hyper::header::HeaderName;
+
+use super::value::{self, Written};
+use super::yaml::Node;
+use super::{Config, Endpoint, Network, Secret, defaults};
+
+/// Reads at most this much of any file.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// Where a node stands: the way to it, for the line, and what a message calls it.
+#[derive(Clone)]
+struct Place {
+    path: Vec<usize>,
+    key: String,
+}
+
+impl Place {
+    fn entry(&self, index: usize, key: &str) -> Self {
+        let path = self.path.iter().copied().chain([index]).collect();
+        let dot = if self.key.is_empty() { "" } else { "." };
+        Self { path, key: format!("{}{dot}{key}", self.key) }
+    }
+
+    fn element(&self, index: usize) -> Self {
+        let path = self.path.iter().copied().chain([index]).collect();
+        Self { path, key: format!("{}[{index}]", self.key) }
+    }
+}
+
+/// What is wrong at a place.
+pub(super) struct Found {
+    pub(super) path: Vec<usize>,
+    pub(super) key: String,
+    pub(super) what: String,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = if self.key.is_empty() { "" } else { ": " };
+        write!(f, "{}{colon}{}", self.key, self.what)
+    }
+}
+
+/// Reads a document; a relative path in it is relative to `dir`.
+pub(super) fn read(
+    root: &Node,
+    dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Vec<Found>> {
+    let mut reader = Reader { dir, env, found: Vec::new() };
+    let config = reader.config(root);
+    match config {
+        Some(config) if reader.found.is_empty() => Ok(config),
+        _ => Err(reader.found),
+    }
+}
+
+/// Reads a small text file.
+pub(super) fn read_file(path: &Path) -> Result<String, String> {
+    let reason = |error: std::io::Error| error.to_string();
+    let file = std::fs::File::open(path).map_err(reason)?;
+    if file.metadata().map_err(reason)?.is_dir() {
+        // What a container engine puts in place of a mounted file that is missing.
+        return Err("is a directory, expected a file (was the file missing when it was mounted?)".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(reason)?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err("is larger than 1 MiB, expected a small text file".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8, expected a text file".to_owned())
+}
+
+struct Reader<'a> {
+    dir: &'a Path,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    found: Vec<Found>,
+}
+
+/// The entries of a mapping with known keys.
+struct Fields<'n> {
+    place: Place,
+    entries: Vec<(&'n str, Place, &'n Node)>,
+}
+
+impl<'n> Fields<'n> {
+    fn get(&self, key: &str) -> Option<(&Place, &'n Node)> {
+        self.entries.iter().find(|(name, ..)| *name == key).map(|(_, place, node)| (place, *node))
+    }
+}
+
+impl Reader<'_> {
+    fn config(&mut self, root: &Node) -> Option<Config> {
+        let place = Place { path: Vec::new(), key: String::new() };
+        let fields = self.mapping(root, &place, &["state_dir", "networks"])?;
+        let state_dir = self.optional(&fields, "state_dir", value::path);
+        let (place, node) = self.present(&fields, "networks", "a list of one or more networks")?;
+        let entries = self.list(node, place, "one or more networks");
+        let mut names = HashMap::new();
+        let mut networks = Vec::new();
+        for (index, node) in entries.iter().enumerate() {
+            networks.extend(self.network(node, &place.element(index), &mut names));
+        }
+        Some(Config { state_dir: state_dir.map(|it| self.dir.join(it)), networks })
+    }
+
+    fn network(
+        &mut self,
+        node: &Node,
+        place: &Place,
+        names: &mut HashMap<String, String>,
+    ) -> Option<Network> {
+        const KEYS: [&str; 10] = [
+            "name",
+            "rpc_urls",
+            "contract",
+            "chain_id",
+            "start_block",
+            "confirmations",
+            "poll_interval",
+            "request_timeout",
+            "max_block_range",
+            "expected_owner",
+        ];
+        let fields = self.mapping(node, place, &KEYS)?;
+        let name = self.required(&fields, "name", value::name, "a unique name");
+        if let Some((name, (place, _))) = name.as_ref().zip(fields.get("name")) {
+            if let Some(first) = names.get(name) {
+                self.wrong(place, format!("{name:?} is the name of {first} already, expected a unique one"));
+            } else {
+                names.insert(name.clone(), fields.place.key.clone());
+            }
+        }
+        let endpoints = self.endpoints(&fields);
+        let contract = self.required(&fields, "contract", value::address, "an address");
+        let chain_id = self.optional(&fields, "chain_id", |it| value::number(it, 1));
+        let start_block = self.optional(&fields, "start_block", |it| value::number(it, 0));
+        let confirmations = self.optional(&fields, "confirmations", value::confirmations);
+        let poll_interval = self.optional(&fields, "poll_interval", value::duration);
+        let request_timeout = self.optional(&fields, "request_timeout", value::duration);
+        let max_block_range = self.optional(&fields, "max_block_range", |it| value::number(it, 1));
+        let expected_owner = self.optional(&fields, "expected_owner", value::address);
+        Some(Network {
+            name: name?,
+            endpoints: endpoints?,
+            contract: contract?,
+            chain_id,
+            start_block,
+            confirmations: confirmations.unwrap_or(defaults::CONFIRMATIONS),
+            poll_interval: poll_interval.unwrap_or(defaults::POLL_INTERVAL),
+            request_timeout: request_timeout.unwrap_or(defaults::REQUEST_TIMEOUT),
+            max_block_range: max_block_range.unwrap_or(defaults::MAX_BLOCK_RANGE),
+            expected_owner,
+        })
+    }
+
+    fn endpoints(&mut self, fields: &Fields<'_>) -> Option<Vec<Endpoint>> {
+        let (place, node) = self.present(fields, "rpc_urls", "a list of one or more URLs")?;
+        let entries = self.list(node, place, "one or more URLs");
+        let endpoints = entries.iter().enumerate();
+        let endpoints: Vec<_> =
+            endpoints.filter_map(|(index, node)| self.endpoint(node, &place.element(index))).collect();
+        (!endpoints.is_empty()).then_some(endpoints)
+    }
+
+    fn endpoint(&mut self, node: &Node, place: &Place) -> Option<Endpoint> {
+        match node {
+            Node::Text(_) => {
+                let written = self.scalar(node, place)?;
+                self.checked(place, value::endpoint(&written))
+            }
+            Node::Map(_) => {
+                let fields = self.mapping(node, place, &["url", "url_file", "headers"])?;
+                let headers = self.headers(&fields);
+                let mut endpoint = self.object_url(&fields)?;
+                let twice = |(name, _): &(String, Secret)| headers.iter().any(|(other, _)| name == other);
+                if endpoint.headers.iter().any(twice) {
+                    let what = "has authorization both in the URL's user part and in headers, expected one";
+                    self.wrong(&fields.place, what);
+                }
+                endpoint.headers.extend(headers);
+                Some(endpoint)
+            }
+            _ => {
+                self.wrong(place, format!("is {}, expected a URL, or a mapping with url", node.kind()));
+                None
+            }
+        }
+    }
+
+    fn object_url(&mut self, fields: &Fields<'_>) -> Option<Endpoint> {
+        match (fields.get("url"), fields.get("url_file")) {
+            (Some((place, node)), None) => {
+                let written = self.scalar(node, place)?;
+                self.checked(place, value::endpoint(&written))
+            }
+            (None, Some((place, node))) => {
+                let written = self.scalar(node, place)?;
+                let endpoint = self.endpoint_in_file(&written);
+                self.checked(place, endpoint)
+            }
+            (Some(_), Some((place, _))) => {
+                self.wrong(place, "stands beside url, expected only one of the two");
+                None
+            }
+            (None, None) => {
+                self.present(fields, "url", "url or url_file")?;
+                None
+            }
+        }
+    }
+
+    fn endpoint_in_file(&self, written: &Written) -> Result<Endpoint, String> {
+        let file = value::path(written)?;
+        let text = read_file(&self.dir.join(file)).map_err(|what| format!("{written} {what}"))?;
+        let content = Written { text: text.trim().to_owned(), ..Written::default() };
+        value::endpoint(&content).map_err(|what| format!("in {written}: {what}"))
+    }
+
+    fn headers(&mut self, fields: &Fields<'_>) -> Vec<(String, Secret)> {
+        let Some((place, node)) = fields.get("headers") else { return Vec::new() };
+        let Node::Map(entries) = node else {
+            self.wrong(place, format!("is {}, expected a mapping of names to values", node.kind()));
+            return Vec::new();
+        };
+        let mut headers: Vec<(String, Secret)> = Vec::new();
+        for (index, (key, node)) in entries.iter().enumerate() {
+            let Some(name) = key.as_deref().and_then(|key| key.parse::<HeaderName>().ok()) else {
+                // Not shown: it may be a whole line, value and all.
+                self.wrong(&place.element(index), "is no header name, expected letters, digits and -");
+                continue;
+            };
+            let place = place.entry(index, name.as_str());
+            if headers.iter().any(|(other, _)| other == name.as_str()) {
+                self.wrong(&place, "is there already, expected each header once");
+                continue;
+            }
+            let Some(written) = self.scalar(node, &place) else { continue };
+            let value = self.checked(&place, value::header(&written));
+            headers.extend(value.map(|value| (name.as_str().to_owned(), value)));
+        }
+        headers
+    }
+
+    fn mapping<'n>(&mut self, node: &'n Node, place: &Place, known: &[&str]) -> Option<Fields<'n>> {
+        let Node::Map(entries) = node else {
+            self.wrong(place, format!("is {}, expected a mapping with {}", node.kind(), known.join(", ")));
+            return None;
+        };
+        let mut fields = Fields { place: place.clone(), entries: Vec::new() };
+        for (index, (key, node)) in entries.iter().enumerate() {
+            let Some(key) = key.as_deref().filter(|key| known.contains(key)) else {
+                let shown = key.as_deref().map_or_else(|| "?".to_owned(), value::key);
+                let what = format!("unknown key, expected one of {}", known.join(", "));
+                self.wrong(&place.entry(index, &shown), what);
+                continue;
+            };
+            let place = place.entry(index, key);
+            if fields.get(key).is_some() {
+                self.wrong(&place, "is there already, expected each key once");
+            } else {
+                fields.entries.push((key, place, node));
+            }
+        }
+        Some(fields)
+    }
+
+    fn list<'n>(&mut self, node: &'n Node, place: &Place, of: &str) -> &'n [Node] {
+        match node {
+            Node::List(entries) if !entries.is_empty() => entries,
+            Node::List(_) => {
+                self.wrong(place, format!("is an empty list, expected {of}"));
+                &[]
+            }
+            _ => {
+                self.wrong(place, format!("is {}, expected a list of {of}", node.kind()));
+                &[]
+            }
+        }
+    }
+
+    fn present<'n, 'f>(
+        &mut self,
+        fields: &'f Fields<'n>,
+        key: &str,
+        expected: &str,
+    ) -> Option<(&'f Place, &'n Node)> {
+        let entry = fields.get(key);
+        if entry.is_none() {
+            // There is no line of its own: it stands where the mapping begins.
+            let place = Place { path: fields.place.path.clone(), ..fields.place.entry(0, key) };
+            self.wrong(&place, format!("is missing, expected {expected}"));
+        }
+        entry
+    }
+
+    fn required<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        parse: impl Fn(&Written) -> Result<T, String>,
+        expected: &str,
+    ) -> Option<T> {
+        self.present(fields, key, expected)?;
+        self.optional(fields, key, parse)
+    }
+
+    fn optional<T>(
+        &mut self,
+        fields: &Fields<'_>,
+        key: &str,
+        parse: impl Fn(&Written) -> Result<T, String>,
+    ) -> Option<T> {
+        let (place, node) = fields.get(key)?;
+        let written = self.scalar(node, place)?;
+        let parsed = parse(&written);
+        self.checked(place, parsed)
+    }
+
+    /// A value with its variables filled in.
+    fn scalar(&mut self, node: &Node, place: &Place) -> Option<Written> {
+        match node {
+            Node::Text(text) => {
+                let expanded = value::expand(text, self.env);
+                self.checked(place, expanded)
+            }
+            Node::Integer(number) => Some(Written { text: number.to_string(), secret: false, number: true }),
+            _ => {
+                self.wrong(place, format!("is {}, expected one value", node.kind()));
+                None
+            }
+        }
+    }
+
+    fn checked<T>(&mut self, place: &Place, result: Result<T, String>) -> Option<T> {
+        result.map_err(|what| self.wrong(place, what)).ok()
+    }
+
+    fn wrong(&mut self, place: &Place, what: impl Into<String>) {
+        self.found.push(Found { path: place.path.clone(), key: place.key.clone(), what: what.into() });
+    }
+}

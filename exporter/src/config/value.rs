@@ -1,0 +1,360 @@
+//! One written value to one value that cannot be wrong. Pure: no file, no environment.
+//!
+//! An error says what is wrong and what was expected, and quotes nothing that may be a secret.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::Uri;
+use hyper::header::HeaderValue;
+use hyper::http::uri::Authority;
+use web3::signing::keccak256;
+use web3::types::H160;
+
+use super::{Confirmations, Endpoint, Secret, Url};
+
+/// A value with its variables filled in.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) text: String,
+    /// Part of it came from a variable.
+    pub(super) secret: bool,
+    /// It was read as a number, and the text need not be what stands in the file: `0x10` is `16` now.
+    pub(super) number: bool,
+}
+
+impl Written {
+    fn text(&self) -> Result<&str, String> {
+        if self.number { Err("is a number, expected text in quotes".to_owned()) } else { Ok(&self.text) }
+    }
+}
+
+/// As it may be shown in a message.
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.secret { f.write_str("the value") } else { f.write_str(&quote(&self.text)) }
+    }
+}
+
+/// A quoted text for a message: short, on one line, and never a URL, wherever it was written by mistake.
+pub(super) fn quote(text: &str) -> String {
+    if text.contains("://") {
+        return "a URL".to_owned();
+    }
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// A key as it may be shown in a message.
+pub(super) fn key(key: &str) -> String {
+    let plain = key.chars().all(|it| it.is_ascii_alphanumeric() || "_-.<".contains(it)) && key.len() <= 60;
+    if plain && !key.is_empty() { key.to_owned() } else { quote(key) }
+}
+
+/// Fills in `${VAR}` and `${VAR:-default}`; anything else with a dollar sign stands for itself.
+pub(super) fn expand(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Written, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    let mut secret = false;
+    while let Some((before, after)) = rest.split_once("${") {
+        out.push_str(before);
+        let wrong = "a variable is not closed, expected ${NAME} or ${NAME:-default}";
+        let (inside, behind) = after.split_once('}').ok_or(wrong)?;
+        let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, it)| (name, Some(it)));
+        if name.is_empty() || !name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_') {
+            return Err("a variable has no valid name, expected ${NAME} or ${NAME:-default}".to_owned());
+        }
+        let value = match (env(name), default) {
+            (Some(value), None) => value,
+            (Some(value), Some(_)) if !value.is_empty() => value,
+            (_, Some(default)) => default.to_owned(),
+            (None, None) => {
+                return Err(format!(
+                    "variable {name} is not set, expected it in the environment, or ${{{name}:-default}}"
+                ));
+            }
+        };
+        out.push_str(&value);
+        secret = true;
+        rest = behind;
+    }
+    out.push_str(rest);
+    Ok(Written { text: out, secret, number: false })
+}
+
+/// A network's name: also a label value and a file name.
+pub(super) fn name(written: &Written) -> Result<String, String> {
+    let name = written.text()?;
+    let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.');
+    if (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(fits) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("{written} is no name, expected 1 to 64 of A-Z a-z 0-9 _ - . and no dot in front"))
+}
+
+/// A whole number from `least` on.
+pub(super) fn number(written: &Written, least: u64) -> Result<u64, String> {
+    let digits = !written.text.is_empty() && written.text.bytes().all(|byte| byte.is_ascii_digit());
+    match written.text.parse() {
+        Ok(number) if digits && number >= least => Ok(number),
+        _ => Err(format!("{written} does not fit, expected a whole number from {least} on")),
+    }
+}
+
+/// A number of blocks, `safe` or `finalized`.
+pub(super) fn confirmations(written: &Written) -> Result<Confirmations, String> {
+    match written.text.as_str() {
+        "safe" => Ok(Confirmations::Safe),
+        "finalized" => Ok(Confirmations::Finalized),
+        _ => number(written, 0)
+            .map(Confirmations::Blocks)
+            .map_err(|_| format!("{written} does not fit, expected a number of blocks, safe or finalized")),
+    }
+}
+
+/// A number and a unit, between 10 ms and an hour.
+pub(super) fn duration(written: &Written) -> Result<Duration, String> {
+    let text = &written.text;
+    let unit_at = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
+    let (count, unit) = text.split_at(unit_at);
+    let unit = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let millis = count.parse::<u64>().ok().zip(unit).map(|(count, unit)| count.saturating_mul(unit));
+    match millis {
+        Some(millis @ 10..=3_600_000) => Ok(Duration::from_millis(millis)),
+        Some(_) => Err(format!("{written} is out of range, expected 10ms to 1h")),
+        None => Err(format!("{written} is no duration, expected a number and a unit: 500ms, 2s or 1m")),
+    }
+}
+
+/// An address, lower case or with the right EIP-55 checksum.
+pub(super) fn address(written: &Written) -> Result<H160, String> {
+    let text = written.text()?;
+    let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 40);
+    let Some(address) = digits.and_then(|digits| digits.parse::<H160>().ok()) else {
+        return Err(format!("{written} is no address, expected 0x and 40 hex digits"));
+    };
+    if text.chars().any(|it| it.is_ascii_uppercase()) && text != checksummed(&address) {
+        return Err(format!(
+            "{written} has a wrong checksum (a mistyped digit?), \
+             expected it as an explorer shows it, or all in lower case"
+        ));
+    }
+    Ok(address)
+}
+
+/// An address with its EIP-55 checksum.
+pub(super) fn checksummed(address: &H160) -> String {
+    let digits = format!("{address:x}");
+    let hash = keccak256(digits.as_bytes());
+    let nibble = |at: usize| (hash[at / 2] >> if at.is_multiple_of(2) { 4 } else { 0 }) & 0xf;
+    let cased =
+        digits.char_indices().map(|(at, it)| if nibble(at) >= 8 { it.to_ascii_uppercase() } else { it });
+    "0x".chars().chain(cased).collect()
+}
+
+/// The path of a file or directory.
+pub(super) fn path(written: &Written) -> Result<PathBuf, String> {
+    match written.text()? {
+        "" => Err("is empty, expected a path".to_owned()),
+        path => Ok(path.into()),
+    }
+}
+
+/// The value of a header. Never quoted.
+pub(super) fn header(written: &Written) -> Result<Secret, String> {
+    let text = written.text()?;
+    HeaderValue::from_str(text)
+        .map(|_| Secret(text.to_owned()))
+        .map_err(|_| "has control characters, expected a header's value on one line".to_owned())
+}
+
+/// An RPC URL. Its user part becomes a header. Never quoted.
+pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
+    const EXPECTED: &str = "is no valid URL, expected one like https://host:8545/path";
+    let text = written.text()?;
+    if text.is_empty() {
+        return Err("is empty, expected a URL like https://host:8545/path".to_owned());
+    }
+    if text.contains('#') {
+        return Err("is a URL with a # in it, expected %23 for one that belongs to it".to_owned());
+    }
+    let uri: Uri = text.parse().map_err(|_| EXPECTED)?;
+    let mut parts = uri.into_parts();
+    let scheme = parts.scheme.as_ref().ok_or(EXPECTED)?;
+    if !["http", "https"].contains(&scheme.as_str()) {
+        return Err("is a URL of another scheme, expected http:// or https://".to_owned());
+    }
+    let authority = parts.authority.take().ok_or(EXPECTED)?;
+    let (user, place) = match authority.as_str().rsplit_once('@') {
+        Some((user, place)) => (Some(user), place),
+        None => (None, authority.as_str()),
+    };
+    let basic = user.map(|user| Secret(format!("Basic {}", base64(&percent_decode(user)))));
+    let headers = basic.map(|basic| ("authorization".to_owned(), basic)).into_iter().collect();
+    let place: Authority = place.parse().map_err(|_| EXPECTED)?;
+    let has_port = place.as_str().len() > place.host().len();
+    if place.host().is_empty() || (has_port && place.port_u16().is_none()) {
+        return Err(EXPECTED.to_owned());
+    }
+    parts.authority = Some(place);
+    let uri = Uri::from_parts(parts).map_err(|_| EXPECTED)?;
+    Ok(Endpoint { url: Url(uri), headers })
+}
+
+/// Bytes behind `%` and two hex digits; a `%` without them stands for itself.
+fn percent_decode(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let code = tail.get(..2).filter(|code| *first == b'%' && code.iter().all(u8::is_ascii_hexdigit));
+        let code = code.and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let group = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
+        let bits = group[0] << 16 | group[1] << 8 | group[2];
+        for place in 0..4 {
+            let sextet = (bits >> (18 - 6 * place)) & 63;
+            out.push(if place > chunk.len() { '=' } else { char::from(ALPHABET[sextet as usize]) });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(text: &str) -> Written {
+        Written { text: text.to_owned(), ..Written::default() }
+    }
+
+    #[test]
+    fn variables() {
+        let env = |name: &str| match name {
+            "A" => Some("1".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "NESTED" => Some("${A}".to_owned()),
+            _ => None,
+        };
+        for (text, expected) in [
+            ("x", Ok("x")),
+            ("$A $ {A} $", Ok("$A $ {A} $")),
+            ("<${A}${A}>", Ok("<11>")),
+            ("${NESTED}", Ok("${A}")),
+            ("${EMPTY}", Ok("")),
+            ("${EMPTY:-d}", Ok("d")),
+            ("${B:-}", Ok("")),
+            ("${B:-a:-b}", Ok("a:-b")),
+            ("${B}", Err("variable B is not set, expected it in the environment, or ${B:-default}")),
+            ("${A", Err("a variable is not closed, expected ${NAME} or ${NAME:-default}")),
+            ("${A-b}", Err("a variable has no valid name, expected ${NAME} or ${NAME:-default}")),
+        ] {
+            let result = expand(text, env).map(|written| written.text);
+            assert_eq!(result, expected.map(str::to_owned).map_err(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
+    fn checksums() {
+        // The examples of EIP-55 itself.
+        for text in [
+            "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+            "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+            "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
+            "0xD1220A0cf47c7B9Be7A2E6BA89F429762e7b9aDb",
+        ] {
+            let address = address(&written(text));
+            assert_eq!(address.as_ref().map(checksummed), Ok(text.to_owned()));
+            assert_eq!(super::address(&written(&text.to_lowercase())), address);
+            assert!(super::address(&written(&text.replace('D', "d"))).is_err() || !text.contains('D'));
+        }
+        assert!(address(&written("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAe")).is_err());
+        assert!(address(&written("5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed00")).is_err());
+    }
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [("2s", 2000), ("500ms", 500), ("1m", 60_000), ("1h", 3_600_000)] {
+            assert_eq!(duration(&written(text)), Ok(Duration::from_millis(millis)));
+        }
+        for text in ["", "2", "s", "1.5s", "-1s", "0s", "2h", "2 s", "9ms", "18446744073709551615h", "1µs"] {
+            assert!(duration(&written(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn user_parts_become_headers() {
+        let parts = |text| {
+            let endpoint = endpoint(&written(text))?;
+            let header = endpoint.headers.into_iter().next();
+            Ok::<_, String>((endpoint.url.0.to_string(), header.map(|(_, value)| value.0)))
+        };
+        let basic = |it: &str| Some(format!("Basic {it}"));
+        for (text, uri, header) in [
+            ("https://host/key?k=1", "https://host/key?k=1", None),
+            ("HTTP://Host:1", "http://Host:1/", None),
+            ("http://[::1]:8545/", "http://[::1]:8545/", None),
+            ("https://Aladdin:open%20sesame@h/", "https://h/", basic("QWxhZGRpbjpvcGVuIHNlc2FtZQ==")),
+            ("https://token@h/", "https://h/", basic("dG9rZW4=")),
+            ("https://a:b@h/", "https://h/", basic("YTpi")),
+        ] {
+            assert_eq!(parts(text), Ok((uri.to_owned(), header)), "{text}");
+        }
+        for text in
+            ["", "host", "/path", "ws://h/", "https://", "http://h:99999/", "http://h:/", "http://h/#a"]
+        {
+            assert!(parts(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_parser_survives_anything(text in any::<String>(), env in any::<Option<String>>()) {
+            let it = written(&text);
+            let _ = (name(&it), number(&it, 1), confirmations(&it), duration(&it), address(&it));
+            let _ = (endpoint(&it), header(&it), path(&it), key(&text), expand(&text, |_| env.clone()));
+        }
+
+        #[test]
+        fn a_url_never_prints_more_than_its_place(secret in "[a-z0-9]{12}") {
+            for text in [
+                format!("https://u:{secret}@host:1/"),
+                format!("https://{secret}@host:1/"),
+                format!("https://host:1/v2/{secret}"),
+                format!("https://host:1/?key={secret}"),
+            ] {
+                let endpoint = endpoint(&written(&text)).expect("valid");
+                prop_assert_eq!(endpoint.url.to_string(), "https://host:1");
+                let printed = format!("{endpoint:?}");
+                prop_assert!(!printed.contains(&secret), "{}", printed);
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What has been counted: plain numbers, without any logic of transactions.
+
+use serde::{Deserialize, Serialize};
+use web3::types::H256;
+
+/// Upper bounds of the resolution histograms, seconds; a last bucket without a bound follows.
+pub const BUCKETS: [u64; 17] =
+    [1, 2, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 21600, 86400];
+
+/// Counters and histograms of one network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// TransactionBuffered events.
+    pub buffered: u64,
+    /// TransactionReady events.
+    pub ready: u64,
+    /// TransactionFailed events, by [`Reason`].
+    pub failed: [u64; Reason::ALL.len()],
+    /// Buffered transactions by how they ended, by [`Outcome`].
+    pub settled: [u64; Outcome::ALL.len()],
+    /// Every other known event, in the order of [`crate::decode::OTHER_EVENTS`].
+    pub events: [u64; crate::decode::OTHER_EVENTS.len()],
+    /// Logs with the topic of a known event that do not decode.
+    pub undecodable: u64,
+    /// Ready minus buffered.
+    pub resolution_time: Histogram,
+    /// Ready minus the later of buffered and scheduled.
+    pub resolution_delay: Histogram,
+}
+
+/// Why a TransactionFailed was logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// "Transaction expired"
+    Expired,
+    /// "Dependencies not satisfied" and its longer form
+    Dependency,
+    /// "Swap group timeout"
+    SwapGroupTimeout,
+    /// Anything else
+    Other,
+}
+
+impl Reason {
+    /// Every reason, in the order of [`Counts::failed`].
+    pub const ALL: [Self; 4] = [Self::Expired, Self::Dependency, Self::SwapGroupTimeout, Self::Other];
+
+    /// The value of the `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Dependency => "dependency",
+            Self::SwapGroupTimeout => "swap_group_timeout",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// How a buffered transaction ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A TransactionReady came first.
+    Ready,
+    /// The deadline passed on chain time first.
+    Expired,
+    /// A "Swap group timeout" came first.
+    SwapGroupTimeout,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of [`Counts::settled`].
+    pub const ALL: [Self; 3] = [Self::Ready, Self::Expired, Self::SwapGroupTimeout];
+
+    /// The value of the `outcome` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Expired => "expired",
+            Self::SwapGroupTimeout => "swap_group_timeout",
+        }
+    }
+}
+
+/// Observations in whole seconds; exact, so that a replay gives the same sum.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// Observations by bucket, not cumulative; the last has no upper bound.
+    pub buckets: [u64; BUCKETS.len() + 1],
+    /// Sum of all observations, seconds.
+    pub sum: u64,
+    /// The newest observation of each bucket in log order.
+    pub exemplars: [Option<Exemplar>; BUCKETS.len() + 1],
+}
+
+/// A transaction that stands for its bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exemplar {
+    /// The transaction.
+    pub tx_id: H256,
+    /// What was observed, seconds.
+    pub value: u64,
+    /// Block time of the ready, seconds since the Unix epoch.
+    pub timestamp: u64,
+}
+
+/// The newest TransactionFailed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailed {
+    /// The transaction.
+    pub tx_id: H256,
+    /// The reason as logged, sanitised.
+    pub reason: String,
+    /// Block time, seconds since the Unix epoch.
+    pub timestamp: u64,
+}
+
+impl Histogram {
+    /// Counts one observation, which becomes the exemplar of its bucket.
+    pub fn observe(&mut self, exemplar: Exemplar) {
+        let bucket = BUCKETS.iter().position(|bound| exemplar.value <= *bound).unwrap_or(BUCKETS.len());
+        self.buckets[bucket] += 1;
+        self.sum = self.sum.saturating_add(exemplar.value);
+        self.exemplars[bucket] = Some(exemplar);
+    }
+
+    /// Never below `floor`, bucket by cumulative bucket.
+    fn hold(&self, floor: &Self) -> Self {
+        let mut held = self.clone();
+        let (mut own, mut least, mut below) = (0, 0, 0);
+        for (place, bucket) in held.buckets.iter_mut().enumerate() {
+            own += self.buckets[place];
+            least += floor.buckets[place];
+            let cumulative = own.max(least);
+            *bucket = cumulative - below;
+            below = cumulative;
+        }
+        held.sum = self.sum.max(floor.sum);
+        held
+    }
+}
+
+impl Counts {
+    /// Never below `floor`, series by series: what was exposed before a reorganisation holds until the
+    /// chain catches up.
+    pub fn hold(&self, floor: &Self) -> Self {
+        let mut held = self.clone();
+        held.buffered = self.buffered.max(floor.buffered);
+        held.ready = self.ready.max(floor.ready);
+        held.undecodable = self.undecodable.max(floor.undecodable);
+        raise(&mut held.failed, &floor.failed);
+        raise(&mut held.settled, &floor.settled);
+        raise(&mut held.events, &floor.events);
+        held.resolution_time = self.resolution_time.hold(&floor.resolution_time);
+        held.resolution_delay = self.resolution_delay.hold(&floor.resolution_delay);
+        held
+    }
+}
+
+fn raise(values: &mut [u64], floor: &[u64]) {
+    for (value, least) in values.iter_mut().zip(floor) {
+        *value = (*value).max(*least);
+    }
+}

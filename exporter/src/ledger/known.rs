@@ -1,0 +1,132 @@
+//! The transactions that may still change something, with the pending ones in the order of their
+//! deadlines.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+use web3::types::{H256, U256};
+
+/// A transaction that was buffered and is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Transaction {
+    /// Block time of the buffering, seconds since the Unix epoch.
+    pub buffered: u64,
+    /// The scheduled time, seconds since the Unix epoch.
+    pub scheduled: U256,
+    pub deadline: Deadline,
+    /// Not yet settled.
+    pub pending: bool,
+}
+
+/// Until when a transaction may become ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Deadline {
+    /// The scheduled time plus the window in force at the block under view.
+    Floating,
+    /// Fixed at buffering, seconds since the Unix epoch.
+    Frozen(U256),
+    /// There was no window at buffering.
+    Never,
+}
+
+impl Transaction {
+    fn deadline(&self, window: Option<U256>) -> Option<U256> {
+        match self.deadline {
+            Deadline::Floating => window.map(|window| self.scheduled.saturating_add(window)),
+            Deadline::Frozen(at) => Some(at),
+            Deadline::Never => None,
+        }
+    }
+
+    /// Whether its deadline has passed at this time with this window.
+    pub(super) fn is_late(&self, time: u64, window: Option<U256>) -> bool {
+        self.deadline(window).is_some_and(|deadline| deadline < U256::from(time))
+    }
+}
+
+/// All transactions that are not ready, and the pending ones by age and deadline.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<(H256, Transaction)>", into = "Vec<(H256, Transaction)>")]
+pub(super) struct Known {
+    all: HashMap<H256, Transaction>,
+    by_age: BTreeSet<(u64, H256)>,
+    /// By scheduled time, to which the window is added when it is asked for.
+    floating: BTreeSet<(U256, H256)>,
+    frozen: BTreeSet<(U256, H256)>,
+}
+
+impl Known {
+    pub(super) fn get(&self, id: &H256) -> Option<&Transaction> {
+        self.all.get(id)
+    }
+
+    /// Sets or removes a transaction; returns it as it was.
+    pub(super) fn set(&mut self, id: H256, to: Option<Transaction>) -> Option<Transaction> {
+        let before = match to {
+            Some(transaction) => self.all.insert(id, transaction),
+            None => self.all.remove(&id),
+        };
+        if let Some(old) = before.filter(|old| old.pending) {
+            self.by_age.remove(&(old.buffered, id));
+            match old.deadline {
+                Deadline::Floating => self.floating.remove(&(old.scheduled, id)),
+                Deadline::Frozen(at) => self.frozen.remove(&(at, id)),
+                Deadline::Never => false,
+            };
+        }
+        if let Some(new) = to.filter(|new| new.pending) {
+            self.by_age.insert((new.buffered, id));
+            match new.deadline {
+                Deadline::Floating => self.floating.insert((new.scheduled, id)),
+                Deadline::Frozen(at) => self.frozen.insert((at, id)),
+                Deadline::Never => false,
+            };
+        }
+        before
+    }
+
+    pub(super) fn pending(&self) -> u64 {
+        self.by_age.len() as u64
+    }
+
+    pub(super) fn oldest_pending(&self) -> Option<u64> {
+        self.by_age.first().map(|(buffered, _)| *buffered)
+    }
+
+    pub(super) fn next_deadline(&self, window: Option<U256>) -> Option<U256> {
+        let floating = self.floating.first().zip(window).map(|((at, _), window)| at.saturating_add(window));
+        let frozen = self.frozen.first().map(|(at, _)| *at);
+        floating.into_iter().chain(frozen).min()
+    }
+
+    /// The pending ones whose deadline has passed at this time with this window.
+    pub(super) fn expired(&self, time: u64, window: Option<U256>) -> Vec<H256> {
+        let time = U256::from(time);
+        let late = |deadlines: &BTreeSet<(U256, H256)>, window: U256| {
+            deadlines
+                .iter()
+                .take_while(|(at, _)| at.saturating_add(window) < time)
+                .map(|(_, id)| *id)
+                .collect::<Vec<_>>()
+        };
+        let mut expired = late(&self.frozen, U256::zero());
+        expired.extend(window.map(|window| late(&self.floating, window)).unwrap_or_default());
+        expired
+    }
+}
+
+impl From<Vec<(H256, Transaction)>> for Known {
+    fn from(saved: Vec<(H256, Transaction)>) -> Self {
+        let mut known = Self::default();
+        for (id, transaction) in saved {
+            known.set(id, Some(transaction));
+        }
+        known
+    }
+}
+
+impl From<Known> for Vec<(H256, Transaction)> {
+    fn from(known: Known) -> Self {
+        known.all.into_iter().collect()
+    }
+}

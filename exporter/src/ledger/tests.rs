@@ -1,0 +1,260 @@
+//! The ledger against a naive model that looks at every block from the beginning.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use web3::types::{H160, H256, U256};
+
+use super::*;
+
+const GENESIS: u64 = 1000;
+
+fn id(n: u8) -> H256 {
+    H256::repeat_byte(n)
+}
+
+fn at(number: u64, time: u64) -> BlockRef {
+    BlockRef { number, time, hash: H256::from_low_u64_be(number), ..BlockRef::default() }
+}
+
+fn buffered(n: u8, scheduled: U256, frozen: bool) -> Event {
+    Event::Buffered { tx_id: id(n), origin: H160::zero(), target: H160::zero(), scheduled, frozen }
+}
+
+fn failed(n: u8, class: Reason) -> Event {
+    Event::Failed { tx_id: id(n), reason: class.label().to_owned(), class }
+}
+
+/// Buffered at most once and ready at most once for each transaction, as the contract assures.
+fn history() -> impl Strategy<Value = Vec<Block>> {
+    let event = (0..24_u8, 0..8_u8, 0..90_u64, any::<bool>());
+    let block = (proptest::collection::vec(event, 0..4), 0..25_u64, prop_oneof![5..40_u64, Just(30)]);
+    proptest::collection::vec(block, 1..40).prop_map(|blocks| {
+        let (mut seen, mut ready) = (HashMap::new(), HashMap::new());
+        let mut time = GENESIS;
+        let mut window = 30;
+        let mut history = Vec::new();
+        for (number, (events, pause, new_window)) in (1..).zip(blocks) {
+            time += pause;
+            if new_window % 5 == 0 {
+                window = new_window;
+            }
+            let events = events.into_iter().filter_map(|(n, kind, offset, frozen)| match kind {
+                0..3 => seen.insert(n, ()).is_none().then(|| {
+                    let scheduled = if offset == 0 { U256::MAX } else { U256::from(time + offset - 30) };
+                    buffered(n, scheduled, frozen)
+                }),
+                3 | 4 => ready.insert(n, ()).is_none().then(|| Event::Ready { tx_id: id(n) }),
+                5 => Some(failed(n, Reason::Expired)),
+                6 => Some(failed(n, Reason::SwapGroupTimeout)),
+                _ => Some(failed(n, Reason::Dependency)),
+            });
+            let events = events.collect();
+            history.push(Block { number, time, window: Some(window.into()), events });
+        }
+        history
+    })
+}
+
+/// Outcomes of all transactions, block by block, in the plainest way.
+fn naive(history: &[Block]) -> (u64, [u64; 3], u64) {
+    let mut open: Vec<(H256, U256, Option<U256>)> = Vec::new();
+    let (mut total, mut settled) = (0, [0; 3]);
+    for block in history {
+        let window = block.window.unwrap();
+        let late = |scheduled: U256, frozen: Option<U256>| {
+            frozen.unwrap_or(scheduled.saturating_add(window)) < U256::from(block.time)
+        };
+        for event in &block.events {
+            let place = |tx: &H256, open: &[(H256, U256, Option<U256>)]| open.iter().position(|o| o.0 == *tx);
+            match event {
+                Event::Buffered { tx_id, scheduled, frozen, .. } => {
+                    total += 1;
+                    open.push((*tx_id, *scheduled, frozen.then(|| scheduled.saturating_add(window))));
+                }
+                Event::Ready { tx_id } => {
+                    if let Some(place) = place(tx_id, &open) {
+                        open.remove(place);
+                        settled[0] += 1;
+                    }
+                }
+                Event::Failed { tx_id, class, .. } => {
+                    let Some(place) = place(tx_id, &open) else { continue };
+                    let (_, scheduled, frozen) = open[place];
+                    match class {
+                        Reason::Expired => settled[1] += 1,
+                        Reason::SwapGroupTimeout if late(scheduled, frozen) => settled[1] += 1,
+                        Reason::SwapGroupTimeout => settled[2] += 1,
+                        _ => continue,
+                    }
+                    open.remove(place);
+                }
+                _ => {}
+            }
+        }
+        let before = open.len();
+        open.retain(|(_, scheduled, frozen)| !late(*scheduled, *frozen));
+        settled[1] += (before - open.len()) as u64;
+    }
+    (total, settled, open.len() as u64)
+}
+
+fn apply(ledger: &mut Ledger, blocks: &[Block]) {
+    if let Some(last) = blocks.last() {
+        ledger.apply(blocks, at(last.number, last.time));
+    }
+}
+
+/// Everything that is exposed of a ledger.
+fn exposed(ledger: &Ledger) -> impl PartialEq + std::fmt::Debug + use<> {
+    let gauges = (ledger.pending(), ledger.oldest_pending(), ledger.next_deadline());
+    (ledger.block(), ledger.counts().clone(), ledger.last_failed().cloned(), gauges)
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_the_naive_model_and_buffered_is_settled_plus_pending(history in history()) {
+        let mut ledger = Ledger::default();
+        for n in 0..history.len() {
+            apply(&mut ledger, &history[n..=n]);
+            let (buffered, settled, pending) = naive(&history[..=n]);
+            let counts = ledger.counts();
+            prop_assert_eq!((counts.buffered, counts.settled, ledger.pending()), (buffered, settled, pending));
+            prop_assert_eq!(counts.buffered, counts.settled.iter().sum::<u64>() + ledger.pending());
+        }
+    }
+
+    #[test]
+    fn steps_of_any_size_give_the_same(history in history(), cuts in proptest::collection::vec(1..9_usize, 40)) {
+        let (mut whole, mut pieces) = (Ledger::default(), Ledger::default());
+        apply(&mut whole, &history);
+        let mut rest = &history[..];
+        for cut in cuts {
+            let (piece, after) = rest.split_at(cut.min(rest.len()));
+            apply(&mut pieces, piece);
+            rest = after;
+        }
+        apply(&mut pieces, rest);
+        prop_assert_eq!(exposed(&whole), exposed(&pieces));
+    }
+
+    #[test]
+    fn a_rewind_leaves_no_trace(old in history(), new in history(), keep in 0..40_usize) {
+        let keep = keep.min(old.len());
+        let (mut straight, mut winding) = (Ledger::default(), Ledger::default());
+        for block in old.iter().take(keep) {
+            apply(&mut straight, std::slice::from_ref(block));
+        }
+        for block in &old {
+            apply(&mut winding, std::slice::from_ref(block));
+        }
+        prop_assume!(keep > 0);
+        prop_assert!(winding.rewind(keep as u64));
+        prop_assert_eq!(exposed(&straight), exposed(&winding));
+        apply(&mut straight, &new);
+        apply(&mut winding, &new);
+        prop_assert_eq!(exposed(&straight), exposed(&winding));
+    }
+
+    #[test]
+    fn a_saved_ledger_goes_on_alike(first in history(), second in history()) {
+        let mut ledger = Ledger::default();
+        apply(&mut ledger, &first);
+        let mut loaded: Ledger = serde_json::from_str(&serde_json::to_string(&ledger).unwrap()).unwrap();
+        prop_assert_eq!(exposed(&ledger), exposed(&loaded));
+        apply(&mut ledger, &second);
+        apply(&mut loaded, &second);
+        prop_assert_eq!(exposed(&ledger), exposed(&loaded));
+    }
+
+    #[test]
+    fn held_counts_never_fall_and_stay_cumulative(old in history(), new in history()) {
+        let (mut before, mut after) = (Ledger::default(), Ledger::default());
+        apply(&mut before, &old);
+        apply(&mut after, &new);
+        let (floor, truth) = (before.counts(), after.counts());
+        let held = truth.hold(floor);
+        prop_assert!(held.buffered >= floor.buffered && held.buffered >= truth.buffered);
+        let cumulative = |histogram: &Histogram| {
+            histogram.buckets.iter().scan(0, |sum, n| { *sum += n; Some(*sum) }).collect::<Vec<_>>()
+        };
+        for ((held, floor), truth) in cumulative(&held.resolution_time)
+            .into_iter()
+            .zip(cumulative(&floor.resolution_time))
+            .zip(cumulative(&truth.resolution_time))
+        {
+            prop_assert_eq!(held, floor.max(truth));
+        }
+        prop_assert_eq!(&truth.hold(truth), truth);
+    }
+}
+
+fn block(number: u64, time: u64, window: u64, events: Vec<Event>) -> Block {
+    Block { number, time, window: Some(window.into()), events }
+}
+
+#[test]
+fn a_simple_deadline_follows_the_window_and_a_frozen_one_does_not() {
+    let mut ledger = Ledger::default();
+    let both = vec![buffered(1, 1100.into(), false), buffered(2, 1100.into(), true)];
+    ledger.apply(&[block(1, 1000, 30, both), block(2, 1131, 300, vec![])], at(2, 1131));
+    assert_eq!(ledger.counts().settled, [0, 1, 0]);
+    assert_eq!(ledger.next_deadline(), Some(1400.into()));
+    ledger.apply(&[block(3, 1400, 300, vec![Event::Ready { tx_id: id(1) }])], at(3, 1400));
+    assert_eq!(ledger.counts().settled, [1, 1, 0]);
+}
+
+#[test]
+fn a_late_ready_is_measured_and_changes_no_outcome() {
+    let mut ledger = Ledger::default();
+    ledger.apply(&[block(1, 1000, 30, vec![buffered(1, 1300.into(), false)])], at(1, 1000));
+    ledger.apply(&[block(2, 1331, 30, vec![])], at(2, 1331));
+    ledger.apply(&[block(3, 1340, 300, vec![Event::Ready { tx_id: id(1) }])], at(3, 1340));
+    let counts = ledger.counts();
+    assert_eq!((counts.ready, counts.settled), (1, [0, 1, 0]));
+    assert_eq!((counts.resolution_time.sum, counts.resolution_delay.sum), (340, 40));
+    let exemplar = Exemplar { tx_id: id(1), value: 40, timestamp: 1340 };
+    assert_eq!(counts.resolution_delay.exemplars[6], Some(exemplar));
+}
+
+#[test]
+fn a_schedule_beyond_all_time_never_expires() {
+    let mut ledger = Ledger::default();
+    ledger.apply(&[block(1, 1000, 300, vec![buffered(1, U256::MAX, true)])], at(1, 1000));
+    ledger.apply(&[block(2, u64::MAX, 300, vec![])], at(2, u64::MAX));
+    assert_eq!((ledger.pending(), ledger.next_deadline()), (1, Some(U256::MAX)));
+}
+
+#[test]
+fn what_was_never_buffered_is_counted_and_settles_nothing() {
+    let mut ledger = Ledger::default();
+    let events =
+        vec![Event::Ready { tx_id: id(1) }, failed(2, Reason::SwapGroupTimeout), failed(3, Reason::Expired)];
+    ledger.apply(&[block(1, 1000, 30, events)], at(1, 1000));
+    let counts = ledger.counts();
+    assert_eq!((counts.ready, counts.failed, counts.settled), (1, [1, 0, 1, 0], [0; 3]));
+    assert_eq!(counts.resolution_time, Histogram::default());
+}
+
+#[test]
+fn a_timeout_after_a_ready_changes_no_outcome() {
+    let mut ledger = Ledger::default();
+    let events = vec![
+        buffered(1, 900.into(), true),
+        Event::Ready { tx_id: id(1) },
+        failed(1, Reason::SwapGroupTimeout),
+    ];
+    ledger.apply(&[block(1, 910, 30, events)], at(1, 910));
+    assert_eq!((ledger.counts().settled, ledger.pending()), ([1, 0, 0], 0));
+}
+
+#[test]
+fn the_journal_is_bounded_and_says_where_it_ends() {
+    let mut ledger = Ledger::default();
+    for number in 1..=1000 {
+        ledger.apply(&[block(number, number, 30, vec![])], at(number, number));
+    }
+    assert!(!ledger.rewind(700));
+    assert!(ledger.rewind(800));
+    assert_eq!(ledger.block().map(|block| block.number), Some(800));
+}

@@ -1,0 +1,161 @@
+//! Which exposition format a scraper prefers.
+
+use hyper::header::HeaderValue;
+
+use crate::metrics::Format;
+
+/// Every format, the default first.
+const FORMATS: [Format; 2] = [Format::PrometheusText, Format::OpenMetrics];
+
+/// The acceptable format of the highest quality; among equals the one named first, then the default.
+/// Where nothing that is offered is acceptable the default is sent all the same, as every client
+/// library does: a scraper that speaks neither says so better than a 406 would.
+pub(super) fn negotiate<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> Format {
+    let ranges: Vec<Range<'_>> = accept
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(Range::parse)
+        .collect();
+
+    let mut best = (Format::PrometheusText, 0.0, usize::MAX);
+    for format in FORMATS {
+        // Of several ranges that match, the most specific one speaks; of equally specific ones the first.
+        let matching = ranges.iter().enumerate().filter_map(|(place, range)| {
+            range.specificity(format).map(|specificity| (specificity, usize::MAX - place, range.quality))
+        });
+        let Some((_, place, quality)) = matching.max_by_key(|(specificity, place, _)| (*specificity, *place))
+        else {
+            continue;
+        };
+        let place = usize::MAX - place;
+        if quality > best.1 || (quality == best.1 && quality > 0.0 && place < best.2) {
+            best = (format, quality, place);
+        }
+    }
+    best.0
+}
+
+/// One element of an `Accept` header.
+struct Range<'a> {
+    kind: &'a str,
+    subtype: &'a str,
+    version: Option<&'a str>,
+    quality: f32,
+}
+
+impl<'a> Range<'a> {
+    /// `None` for what is no media range; it is passed over.
+    fn parse(element: &'a str) -> Option<Self> {
+        let mut parts = element.split(';').map(str::trim);
+        let (kind, subtype) = parts.next()?.split_once('/')?;
+        let mut range = Self { kind, subtype, version: None, quality: 1.0 };
+        for parameter in parts {
+            let Some((name, value)) = parameter.split_once('=') else { continue };
+            let value = value.trim().trim_matches('"');
+            match name.trim().to_ascii_lowercase().as_str() {
+                "q" => range.quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?,
+                "version" => range.version = Some(value),
+                _ => {}
+            }
+        }
+        Some(range)
+    }
+
+    /// How closely the range names the format; `None` when it does not match.
+    fn specificity(&self, format: Format) -> Option<u8> {
+        let (kind, subtype, version) = match format {
+            Format::PrometheusText => ("text", "plain", "0.0.4"),
+            Format::OpenMetrics => ("application", "openmetrics-text", "1.0.0"),
+        };
+        match (self.kind, self.subtype) {
+            ("*", "*") => Some(0),
+            (of, "*") if of.eq_ignore_ascii_case(kind) => Some(1),
+            (of, name) if of.eq_ignore_ascii_case(kind) && name.eq_ignore_ascii_case(subtype) => {
+                match self.version {
+                    None => Some(2),
+                    Some(asked) if asked == version => Some(3),
+                    Some(_) => None,
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: Format = Format::PrometheusText;
+    const OPEN_METRICS: Format = Format::OpenMetrics;
+
+    #[test]
+    fn prefers_what_the_scraper_prefers() {
+        let table = [
+            // Prometheus 2.42
+            (
+                "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                OPEN_METRICS,
+            ),
+            // Prometheus 3
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                OPEN_METRICS,
+            ),
+            // Prometheus 3 with native histograms
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                OPEN_METRICS,
+            ),
+            // Prometheus 3 told to scrape text 0.0.4 only
+            ("text/plain;version=0.0.4;q=0.3,*/*;q=0.2", TEXT),
+            // A browser, curl
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", TEXT),
+            ("*/*", TEXT),
+            ("text/*", TEXT),
+            ("application/*", OPEN_METRICS),
+            ("Application/OpenMetrics-Text; Version=\"1.0.0\"", OPEN_METRICS),
+            ("application/openmetrics-text", OPEN_METRICS),
+            // A version that is not spoken
+            ("application/openmetrics-text;version=0.0.1", TEXT),
+            ("application/openmetrics-text;version=2.0.0,text/plain;q=0.1", TEXT),
+            // Equals: the first named
+            ("text/plain,application/openmetrics-text", TEXT),
+            ("application/openmetrics-text,text/plain", OPEN_METRICS),
+            // The most specific range speaks, whatever its place
+            ("text/*,text/plain;q=0.1,application/openmetrics-text;q=0.5", OPEN_METRICS),
+            ("*/*;q=0.9,application/openmetrics-text;q=0.2", TEXT),
+            ("text/plain;q=0,*/*;q=0.1", OPEN_METRICS),
+            ("application/openmetrics-text;q=0,*/*", TEXT),
+            // Nothing acceptable
+            ("application/openmetrics-text;q=0", TEXT),
+            ("text/plain;q=0,application/openmetrics-text;q=0", TEXT),
+            ("image/png", TEXT),
+            // Malformed elements are passed over, the rest counts
+            ("", TEXT),
+            (",;,/,;q=1,=", TEXT),
+            ("openmetrics-text", TEXT),
+            ("application/openmetrics-text;q=high", TEXT),
+            ("application/openmetrics-text;q=NaN", TEXT),
+            ("application/openmetrics-text;q=1.5", TEXT),
+            ("application/openmetrics-text;q=-1", TEXT),
+            ("text/plain;q=x,application/openmetrics-text;q=0.1", OPEN_METRICS),
+            ("application/openmetrics-text;version;q=0.5;;", OPEN_METRICS),
+        ];
+        for (accept, expected) in table {
+            let header = HeaderValue::from_str(accept).unwrap();
+            assert_eq!(negotiate([&header]), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn several_headers_read_as_one() {
+        let text = HeaderValue::from_static("text/plain;q=0.5");
+        let open_metrics = HeaderValue::from_static("application/openmetrics-text");
+        assert_eq!(negotiate([&text, &open_metrics]), OPEN_METRICS);
+        assert_eq!(negotiate([]), TEXT);
+        let not_text = HeaderValue::from_bytes(b"\xff\xfe").unwrap();
+        assert_eq!(negotiate([&not_text, &open_metrics]), OPEN_METRICS);
+    }
+}
