@@ -2,5 +2,6 @@
 
 pub mod anvil;
 pub mod fold;
+pub mod hostile;
 pub mod json_rpc;
 pub mod process;

@@ -1,0 +1,246 @@
+//! The scripted hostile node: a JSON-RPC proxy in front of a healthy one, with a switch for every fault.
+//!
+//! Without a fault it passes bytes through and only counts. With one it does exactly that one thing.
+//! It never decides by itself when to misbehave, and what it draws at random comes from a fixed seed.
+
+mod answer;
+mod fault;
+mod logs;
+mod refusal;
+mod replica;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use fault::{Fault, Kind};
+pub use refusal::{Cap, RANGES, RATES, Refusal};
+pub use replica::LAG;
+
+use transport::{Body, Cut};
+
+/// A running proxy; it ends when dropped.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    listening: JoinHandle<()>,
+}
+
+/// What the connections of a proxy share.
+struct Shared {
+    upstream: Uri,
+    /// A node on another branch.
+    rival: Mutex<Option<Uri>>,
+    client: Client<HttpConnector, Full<Bytes>>,
+    fault: Mutex<Option<Fault>>,
+    /// Caps are those of real chains divided by this.
+    scale: AtomicU64,
+    /// Odd and even requests (or parts of batches) meet different replicas.
+    turn: AtomicU64,
+    rng: Mutex<ChaCha8Rng>,
+    counts: watch::Sender<Counts>,
+}
+
+/// What has been asked of a proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// HTTP requests.
+    pub http: u64,
+    /// HTTP requests that met a fault.
+    pub faulty: u64,
+    /// JSON-RPC calls by method, each member of a batch for itself.
+    pub calls: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    /// JSON-RPC calls of all methods.
+    pub fn total(&self) -> u64 {
+        self.calls.values().sum()
+    }
+
+    /// JSON-RPC calls of one method.
+    pub fn of(&self, method: &str) -> u64 {
+        self.calls.get(method).copied().unwrap_or(0)
+    }
+}
+
+impl Proxy {
+    /// Starts one in front of `upstream`, an `http://` URL, on a free port of 127.0.0.1.
+    pub async fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind the proxy");
+        let address = listener.local_addr().expect("a bound port has an address");
+        let shared = Arc::new(Shared {
+            upstream: upstream.parse().expect("the URL of the node behind the proxy"),
+            rival: Mutex::new(None),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            fault: Mutex::new(None),
+            scale: AtomicU64::new(1),
+            turn: AtomicU64::new(0),
+            rng: Mutex::new(ChaCha8Rng::seed_from_u64(0)),
+            counts: watch::Sender::default(),
+        });
+        let listening = tokio::spawn(listen(listener, shared.clone()));
+        Self { address, shared, listening }
+    }
+
+    /// Where to send requests.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// From now on this fault, and no other.
+    pub fn set(&self, fault: Fault) {
+        *lock(&self.shared.fault) = Some(fault);
+    }
+
+    /// From now on healthy.
+    pub fn clear(&self) {
+        *lock(&self.shared.fault) = None;
+    }
+
+    /// The fault that holds now.
+    pub fn fault(&self) -> Option<Fault> {
+        *lock(&self.shared.fault)
+    }
+
+    /// Divides every cap, so that a short chain meets them.
+    pub fn scale(&self, scale: u64) {
+        self.shared.scale.store(scale, Ordering::Relaxed);
+    }
+
+    /// The node that [`Fault::TwoBranches`] asks every other time.
+    pub fn rival(&self, url: &str) {
+        *lock(&self.shared.rival) = Some(url.parse().expect("the URL of the rival node"));
+    }
+
+    /// What has been asked so far.
+    pub fn counts(&self) -> Counts {
+        self.shared.counts.borrow().clone()
+    }
+
+    /// Every change of the counts, to wait for.
+    pub fn watch(&self) -> watch::Receiver<Counts> {
+        self.shared.counts.subscribe()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+async fn listen(listener: TcpListener, shared: Arc<Shared>) {
+    // Dropping the set, when the proxy is dropped, ends the connections as well.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { return };
+        // Whoever closes first: this proxy closes a connection only to reset it.
+        let _ = stream.set_zero_linger();
+        let shared = shared.clone();
+        connections.spawn(async move {
+            let service = service_fn(move |request| exchange(shared.clone(), request));
+            // An error here is the reset that the fault asked for, or a client that went away.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+    let body = request.into_body().collect().await.map_err(|_| Cut)?.to_bytes();
+    let fault = *lock(&shared.fault);
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    shared.count(&asked, fault.is_some());
+    let Some(fault) = fault else {
+        let bytes = shared.forward(&shared.upstream, body).await.map_err(|_| Cut)?;
+        return Ok(transport::respond(200, "application/json", bytes));
+    };
+    let rival = lock(&shared.rival).clone();
+    if let (Fault::TwoBranches, Some(rival)) = (fault, rival)
+        && shared.every_other()
+    {
+        let bytes = shared.forward(&rival, body).await.map_err(|_| Cut)?;
+        return Ok(transport::respond(200, "application/json", bytes));
+    }
+    if let Some(outcome) = transport::instead(fault).await {
+        return outcome;
+    }
+    let outcome = answer::answers(&shared, fault, asked).await.map_err(|_| Cut)?;
+    transport::send(fault, outcome, &shared.rng).await
+}
+
+impl Shared {
+    fn count(&self, asked: &Value, faulty: bool) {
+        let calls = asked.as_array().map_or(std::slice::from_ref(asked), Vec::as_slice);
+        self.counts.send_modify(|counts| {
+            counts.http += 1;
+            counts.faulty += u64::from(faulty);
+            for call in calls {
+                let method = call["method"].as_str().unwrap_or("none");
+                *counts.calls.entry(method.to_owned()).or_default() += 1;
+            }
+        });
+    }
+
+    /// A node's bytes; an error says only that there are none.
+    async fn forward(&self, node: &Uri, body: Bytes) -> Result<Bytes, String> {
+        let request = Request::post(node.clone())
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(|error| error.to_string())?;
+        let response = self.client.request(request).await.map_err(|error| error.to_string())?;
+        let body = response.into_body().collect().await.map_err(|error| error.to_string())?;
+        Ok(body.to_bytes())
+    }
+
+    /// The upstream's answer to one call.
+    async fn ask(&self, method: &str, params: &Value) -> Result<Value, String> {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let bytes = self.forward(&self.upstream, call.to_string().into()).await?;
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+    }
+
+    /// The upstream's head.
+    async fn head(&self) -> Result<u64, String> {
+        let answer = self.ask("eth_blockNumber", &json!([])).await?;
+        quantity(&answer["result"]).ok_or_else(|| format!("no head in {answer}"))
+    }
+
+    /// True for every other caller.
+    fn every_other(&self) -> bool {
+        self.turn.fetch_add(1, Ordering::Relaxed) % 2 == 1
+    }
+}
+
+/// A number as JSON-RPC writes it.
+fn quantity(value: &Value) -> Option<u64> {
+    u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
+}
+
+fn hex(number: u64) -> Value {
+    Value::String(format!("{number:#x}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,236 @@
+//! Faults of JSON-RPC: ids, results, errors and batches. Asks the node behind the proxy for the right
+//! answer to every call, and spoils it.
+
+use serde_json::{Value, json};
+
+use super::fault::Fault;
+use super::refusal::{Cap, Refusal, html};
+use super::{Shared, logs, quantity, replica};
+
+/// A whole answer, before what happens to its bytes.
+pub(super) struct Outcome {
+    pub(super) status: u16,
+    pub(super) json: bool,
+    pub(super) text: String,
+}
+
+impl Outcome {
+    fn json(status: u16, answer: &Value) -> Self {
+        Self { status, json: true, text: answer.to_string() }
+    }
+
+    fn page(status: u16, text: String) -> Self {
+        Self { status, json: false, text }
+    }
+}
+
+/// Answers a call or a batch of them. An error means that the node behind the proxy did not answer.
+pub(super) async fn answers(shared: &Shared, fault: Fault, asked: Value) -> Result<Outcome, String> {
+    let lagging = match fault {
+        Fault::Lagging | Fault::LaggingStrict => true,
+        Fault::Flapping | Fault::FlappingStrict => shared.every_other(),
+        _ => false,
+    };
+    let calls = match asked {
+        Value::Array(calls) => match refuse_batch(fault, calls.len()) {
+            Some(outcome) => return Ok(outcome),
+            None => calls,
+        },
+        call => {
+            return Ok(match one(shared, fault, &call, lagging).await? {
+                Reply::Answer(answer) => Outcome::json(status(fault, &answer), &answer),
+                Reply::Page(refusal) => Outcome::page(refusal.status, refusal.html()),
+            });
+        }
+    };
+    let mut batch = Vec::with_capacity(calls.len());
+    for call in &calls {
+        let lagging = lagging || (fault == Fault::FlappingParts && shared.every_other());
+        match one(shared, fault, call, lagging).await? {
+            Reply::Answer(answer) => batch.push(answer),
+            Reply::Page(refusal) => return Ok(Outcome::page(refusal.status, refusal.html())),
+        }
+    }
+    spoil_batch(fault, &mut batch);
+    if fault == Fault::BatchFirstOnly {
+        return Ok(Outcome::json(200, &batch.swap_remove(0)));
+    }
+    Ok(Outcome::json(200, &Value::Array(batch)))
+}
+
+/// What becomes of one call.
+enum Reply {
+    /// A JSON-RPC answer.
+    Answer(Value),
+    /// A page of HTML in place of everything.
+    Page(&'static Refusal),
+}
+
+async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Result<Reply, String> {
+    let method = call["method"].as_str().unwrap_or_default();
+    let params = &call["params"];
+    if let Some(reply) = refuse(fault, call) {
+        return Ok(reply);
+    }
+    let mut answer = if lagging {
+        let strict = matches!(fault, Fault::LaggingStrict | Fault::FlappingStrict);
+        replica::lagging(shared, method, params, strict).await?
+    } else {
+        match fault {
+            Fault::HeadJumps => replica::jumping(shared, method, params).await?,
+            Fault::LogsLate => replica::without_new_logs(shared, method, params).await?,
+            Fault::NoOldState | Fault::NoOldCode => {
+                replica::pruned(shared, method, params, fault == Fault::NoOldCode).await?
+            }
+            _ => shared.ask(method, params).await?,
+        }
+    };
+    answer["id"] = call["id"].clone();
+    if method == "eth_getLogs" {
+        if let Fault::Range(refusal) = fault
+            && let Some((from, to, cap)) = exceeds(shared, refusal, params, &answer).await?
+        {
+            if refusal.code.is_none() {
+                return Ok(Reply::Page(refusal));
+            }
+            answer = error(call, &refusal.error(from, to, cap));
+        }
+        logs::spoil(fault, &mut answer["result"], params, shared).await?;
+    }
+    spoil_header(fault, &mut answer["result"]);
+    spoil(fault, &mut answer);
+    Ok(Reply::Answer(answer))
+}
+
+/// An answer that needs nothing from the node.
+fn refuse(fault: Fault, call: &Value) -> Option<Reply> {
+    let method = call["method"].as_str().unwrap_or_default();
+    let answer = match (fault, method) {
+        (Fault::Rate(refusal), _) => error(call, &refusal.error(0, 0, Cap::None)),
+        (Fault::WrongChain, "eth_chainId") => {
+            json!({"jsonrpc": "2.0", "id": call["id"], "result": "0xdead"})
+        }
+        (Fault::LogsRefused, "eth_getLogs") => {
+            error(call, &json!({"code": -32005, "message": "query returned more than 10000 results"}))
+        }
+        (Fault::LogsNull, "eth_getLogs") => json!({"jsonrpc": "2.0", "id": call["id"], "result": null}),
+        (Fault::ErrorOk, _) => error(call, &json!({"code": -32603, "message": "internal error"})),
+        (Fault::MethodMissing, _) => {
+            let message = format!("the method {method} does not exist/is not available");
+            error(call, &json!({"code": -32601, "message": message}))
+        }
+        _ => return None,
+    };
+    Some(Reply::Answer(answer))
+}
+
+fn error(call: &Value, error: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": call["id"], "error": error})
+}
+
+/// The blocks asked for and the cap in force, when the answer is more than the provider allows.
+async fn exceeds(
+    shared: &Shared,
+    refusal: &Refusal,
+    params: &Value,
+    answer: &Value,
+) -> Result<Option<(u64, u64, Cap)>, String> {
+    let Some((from, to)) = logs::range(shared, params).await? else { return Ok(None) };
+    let cap = refusal.cap.scaled(shared.scale.load(std::sync::atomic::Ordering::Relaxed));
+    let results = answer["result"].as_array().map_or(0, Vec::len) as u64;
+    let too_much = match cap {
+        Cap::Blocks(cap) => to.saturating_sub(from) + 1 > cap,
+        // One block is always allowed: no provider leaves a block that cannot be read at all.
+        Cap::Results(cap) => results > cap && to > from,
+        Cap::None => false,
+    };
+    Ok((too_much && from <= to).then_some((from, to, cap)))
+}
+
+fn status(fault: Fault, answer: &Value) -> u16 {
+    match fault {
+        Fault::Range(refusal) | Fault::Rate(refusal) if !answer["error"].is_null() => refusal.status,
+        _ => 200,
+    }
+}
+
+/// Faults of any single answer.
+fn spoil(fault: Fault, answer: &mut Value) {
+    let Some(fields) = answer.as_object_mut() else { return };
+    let set = |fields: &mut serde_json::Map<String, Value>, name: &str, value: Value| {
+        fields.insert(name.to_owned(), value);
+    };
+    match fault {
+        Fault::WrongId => {
+            let id = fields["id"].as_u64().unwrap_or(0);
+            set(fields, "id", json!(id + 1_000_000));
+        }
+        Fault::NullId => set(fields, "id", Value::Null),
+        Fault::NullResult => set(fields, "result", Value::Null),
+        Fault::NoResult => {
+            fields.remove("result");
+        }
+        Fault::ErrorWithNullResult => {
+            set(fields, "result", Value::Null);
+            set(fields, "error", json!({"code": -32000, "message": "header not found"}));
+        }
+        Fault::NullError if fields.contains_key("result") => set(fields, "error", Value::Null),
+        _ => {}
+    }
+}
+
+/// Faults of block headers, in whatever answer they come.
+fn spoil_header(fault: Fault, result: &mut Value) {
+    let Some(header) = result.as_object_mut().filter(|it| it.contains_key("logsBloom")) else { return };
+    match fault {
+        Fault::BloomAbsent => {
+            header.remove("logsBloom");
+        }
+        Fault::BloomZero => {
+            header.insert("logsBloom".to_owned(), json!(format!("0x{}", "00".repeat(256))));
+        }
+        Fault::BloomFull => {
+            header.insert("logsBloom".to_owned(), json!(format!("0x{}", "ff".repeat(256))));
+        }
+        _ => {}
+    }
+}
+
+fn refuse_batch(fault: Fault, members: usize) -> Option<Outcome> {
+    let refusal = |status, message| {
+        let error = json!({"code": -32600, "message": message});
+        Some(Outcome::json(status, &json!({"jsonrpc": "2.0", "id": null, "error": error})))
+    };
+    match fault {
+        Fault::BatchRefused => refusal(200, "batch requests are not supported"),
+        Fault::BatchRefused400 => refusal(400, "Invalid Request"),
+        Fault::BatchRefusedHtml => Some(Outcome::page(405, html("405 Method Not Allowed"))),
+        Fault::BatchEmpty => Some(Outcome::json(200, &json!([]))),
+        Fault::BatchSmall if members > 3 => refusal(200, "batch size too large"),
+        Fault::Rate(refused) if refused.status == 429 => {
+            let error = refused.error(0, 0, Cap::None);
+            Some(Outcome::json(429, &json!({"jsonrpc": "2.0", "id": null, "error": error})))
+        }
+        _ => None,
+    }
+}
+
+fn spoil_batch(fault: Fault, batch: &mut Vec<Value>) {
+    match fault {
+        Fault::BatchReordered => batch.reverse(),
+        Fault::BatchMissing => {
+            batch.pop();
+        }
+        Fault::BatchTwice => batch.extend(batch.first().cloned()),
+        _ => {}
+    }
+}
+
+/// The block of a call's parameter: a number, a tag, or absent, which means the newest.
+pub(super) fn block_of(parameter: &Value, head: u64) -> Option<u64> {
+    match parameter.as_str() {
+        None | Some("latest" | "pending") => Some(head),
+        Some("earliest") => Some(0),
+        Some(_) => quantity(parameter),
+    }
+}

@@ -1,0 +1,147 @@
+//! Every fault of the hostile node, each with a name, a kind and a line that says what it is.
+
+use std::fmt;
+
+use super::refusal::{RANGES, RATES, Refusal};
+
+/// What a fault asks of the one who meets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A node may be like this for ever: all must go on as with a healthy one.
+    Quirk,
+    /// `eth_getLogs` is refused beyond a cap, for ever: more requests, the same numbers.
+    Capped,
+    /// Nothing can be read while it lasts: no wrong number meanwhile, and the right ones afterwards.
+    Outage,
+    /// Like an outage, but asking less often is part of the cure.
+    RateLimit,
+    /// The newest blocks are missing, for ever: the numbers stop that much earlier, and are right.
+    Behind,
+}
+
+macro_rules! faults {
+    ($($variant:ident $name:literal $kind:ident $about:literal)+) => {
+        /// One way in which a node misbehaves.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub enum Fault {
+            /// `eth_getLogs` beyond a cap is refused in a provider's own words.
+            Range(&'static Refusal),
+            /// Every request is refused as one too many, in a provider's own words.
+            Rate(&'static Refusal),
+            $(#[doc = $about] $variant,)+
+        }
+
+        /// The faults that are not a provider's wording.
+        const PLAIN: &[Fault] = &[$(Fault::$variant),+];
+
+        impl Fault {
+            /// What the tables and the soak call it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    Self::Range(refusal) | Self::Rate(refusal) => refusal.provider,
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// What it does, in a line.
+            pub fn about(self) -> &'static str {
+                match self {
+                    Self::Range(refusal) | Self::Rate(refusal) => refusal.message,
+                    $(Self::$variant => $about,)+
+                }
+            }
+
+            /// What it asks of the one who meets it.
+            pub fn kind(self) -> Kind {
+                match self {
+                    Self::Range(_) => Kind::Capped,
+                    Self::Rate(_) => Kind::RateLimit,
+                    $(Self::$variant => Kind::$kind,)+
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    RetryAfterSeconds "retry-after-seconds" RateLimit "HTTP 429 with Retry-After in seconds"
+    RetryAfterDate "retry-after-date" RateLimit "HTTP 429 with Retry-After as an HTTP date"
+    Hang "hang" Outage "takes the request and never answers"
+    Trickle "trickle" Outage "sends its answer a byte at a time, without end in sight"
+    Slow "slow" Quirk "answers late, within any sensible time-out"
+    ResetBefore "reset-before" Outage "resets the connection instead of answering"
+    ResetMidBody "reset-mid-body" Outage "resets the connection in the middle of the answer"
+    CloseAfterEach "close-after-each" Quirk "closes the connection after every answer"
+    HtmlOk "html-200" Outage "a page of HTML with status 200"
+    BadGateway "html-502" Outage "a page of HTML with status 502"
+    Unavailable "html-503" Outage "a page of HTML with status 503"
+    Forbidden "json-403" Outage "HTTP 403 with a JSON body that is no JSON-RPC"
+    EmptyBody "empty-body" Outage "status 200 and no body"
+    TruncatedJson "truncated-json" Outage "half of the right answer, with a length that agrees"
+    OversizedJson "oversized-json" Outage "an answer that grows for as long as one reads it"
+    Garbage "garbage" Outage "random bytes with status 200"
+    BitFlips "bit-flips" Outage "the right answer with the top bit of some bytes flipped"
+    WrongId "wrong-id" Outage "every answer carries the id of another request"
+    NullId "null-id" Outage "every answer carries a null id"
+    NullResult "null-result" Outage "`result` is null"
+    NoResult "no-result" Outage "neither result nor error"
+    ErrorOk "error-200" Outage "an internal error with HTTP status 200"
+    ErrorWithNullResult "error-and-null-result" Outage "an error beside a `result` of null"
+    NullError "null-error" Quirk "an `error` of null beside every result"
+    MethodMissing "method-missing" Outage "no method is known"
+    WrongChain "wrong-chain" Outage "another chain's id"
+    LogsRefused "logs-refused" Outage "`eth_getLogs` is refused however few blocks are asked for"
+    LogsNull "logs-null" Outage "`eth_getLogs` answers null, all else is right"
+    LogsLate "logs-late" Outage "blocks are there at once, the logs of the newest ones not yet"
+    Lagging "lagging" Behind "a replica without the newest blocks: null, or what it has"
+    LaggingStrict "lagging-strict" Behind "a replica without the newest blocks, which says so in errors"
+    Flapping "flapping" Quirk "every other request is answered by a lagging replica"
+    FlappingParts "flapping-parts" Quirk "a balancer that splits batches, every other part to a lagging replica"
+    FlappingStrict "flapping-strict" Quirk "every other request is answered by a lagging replica that says so in errors"
+    HeadJumps "head-jumps" Quirk "the head jumps back and forth, all blocks are there"
+    TwoBranches "two-branches" Quirk "every other request is answered by a node on another branch"
+    BatchRefused "batch-refused" Quirk "batches are refused with one error object"
+    BatchRefused400 "batch-refused-400" Quirk "batches are refused with HTTP 400"
+    BatchRefusedHtml "batch-refused-html" Quirk "batches are refused with HTTP 405 and HTML"
+    BatchEmpty "batch-empty" Quirk "batches are answered with an empty array"
+    BatchSmall "batch-small" Quirk "batches of more than three are refused"
+    BatchReordered "batch-reordered" Quirk "the members of a batch come in another order"
+    BatchMissing "batch-missing" Quirk "one member of every batch is left out"
+    BatchTwice "batch-twice" Quirk "one member of every batch comes twice"
+    BatchFirstOnly "batch-first-only" Quirk "only the first member of a batch is answered, as an object"
+    TimestampsPresent "timestamps-present" Quirk "logs carry the right blockTimestamp"
+    TimestampsNull "timestamps-null" Quirk "logs carry a blockTimestamp of null"
+    TimestampsAbsent "timestamps-absent" Quirk "logs carry no blockTimestamp"
+    TimestampsZero "timestamps-zero" Quirk "logs carry a blockTimestamp of 0x0"
+    TimestampsMalformed "timestamps-malformed" Quirk "logs carry a blockTimestamp that is no number"
+    NoiseTwice "noise-twice" Quirk "every log comes twice"
+    NoiseUnordered "noise-unordered" Quirk "logs come in no order"
+    NoiseForeign "noise-foreign" Quirk "logs of another contract among them"
+    NoiseRange "noise-range" Quirk "logs of blocks that nobody asked for among them"
+    NoiseRemoved "noise-removed" Quirk "logs that a reorganisation removed among them"
+    NoiseTopics "noise-topics" Quirk "logs of unknown events, and without topics, among them"
+    BloomAbsent "bloom-absent" Quirk "headers without logsBloom"
+    BloomZero "bloom-zero" Quirk "headers with an empty logsBloom whatever they hold"
+    BloomFull "bloom-full" Quirk "headers whose logsBloom promises everything"
+    NoOldState "no-old-state" Quirk "`eth_call` only at the newest 128 blocks"
+    NoOldCode "no-old-code" Quirk "`eth_getCode` and `eth_call` only at the newest 128 blocks"
+}
+
+impl Fault {
+    /// Every fault.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let wordings = RANGES.iter().map(Self::Range).chain(RATES.iter().map(Self::Rate));
+        wordings.chain(PLAIN.iter().copied())
+    }
+
+    /// The fault of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|fault| fault.name() == name)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
