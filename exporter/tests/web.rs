@@ -55,6 +55,47 @@ async fn every_route_answers_get_and_head_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_runbook_is_a_page_and_every_link_leads_somewhere() {
+    let server = Server::start([well("sepolia")]).await;
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../alerting/runbooks")).unwrap();
+    let alerts: Vec<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter_map(|file| Some(file.strip_suffix(".md")?.to_owned()))
+        .collect();
+    assert!(!alerts.is_empty());
+
+    let mut pages = vec!["/".to_owned(), "/runbooks/".to_owned()];
+    let index = server.ask("GET", "/runbooks/", "").body;
+    for alert in &alerts {
+        assert!(index.contains(&format!("<a href=\"{alert}\">")), "{alert} in {index}");
+        let page = server.ask("GET", &format!("/runbooks/{alert}"), "").body;
+        assert!(page.contains(&format!("<title>{alert}</title>")), "{page}");
+        assert!(
+            page.contains(&format!("<h1>{alert}</h1>")) && page.contains("<h2>What to do</h2>"),
+            "{page}"
+        );
+        assert_eq!(server.ask("GET", &format!("/runbooks/{alert}.md"), "").status, 404);
+        pages.push(format!("/runbooks/{alert}"));
+    }
+
+    for page in pages {
+        let directory = &page[..=page.rfind('/').unwrap()];
+        let body = server.ask("GET", &page, "").body;
+        for link in body.split("<a href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            if link.contains("://") {
+                continue;
+            }
+            let target = match link {
+                "../" => "/".to_owned(),
+                "./" => directory.to_owned(),
+                relative => format!("{directory}{relative}"),
+            };
+            assert_eq!(server.ask("GET", &target, "").status, 200, "{link} in {page}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_methods_are_refused() {
     let server = Server::start([well("sepolia")]).await;
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"] {

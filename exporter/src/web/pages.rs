@@ -83,3 +83,22 @@ fn page(title: &str, body: &str) -> String {
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_between_files_become_links_between_pages() {
+        let table = [
+            ("TesseractReorg.md", "TesseractReorg"),
+            ("TesseractReorg.md#what-to-do", "TesseractReorg#what-to-do"),
+            ("NoSuchAlert.md", "NoSuchAlert.md"),
+            ("https://example.com/TesseractReorg.md", "https://example.com/TesseractReorg.md"),
+            ("#meaning", "#meaning"),
+        ];
+        for (link, served) in table {
+            assert_eq!(&*as_served(link.into()), served, "{link}");
+        }
+    }
+}
