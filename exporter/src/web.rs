@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -37,7 +37,10 @@ const MAX_CONNECTIONS: usize = 256;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most that a request's head may take; a browser's cookies fit.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// How long answers under way may take once the server is told to stop.
+/// A connection is ended after this long, so that clients that never read their answers cannot keep
+/// every slot.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
+/// How long an answer under way may take once its connection is to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait after a failure to accept, for instance when no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -59,8 +62,6 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
     let reload = Reload { successful: true, last_success: SystemTime::now() };
     let server = Arc::new(Server { site, reload });
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
-    // Dropped at the end, which ends whatever connection is left.
     let mut connections = JoinSet::new();
 
     loop {
@@ -71,8 +72,7 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((slot, stream)) => {
-                let connection = connection(Arc::clone(&server), stream);
-                let connection = graceful.watch(connection);
+                let connection = connection(Arc::clone(&server), stream, shutdown.clone());
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%error, "connection broke");
@@ -82,8 +82,7 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
-                let stop = timeout(ACCEPT_PAUSE, shutdown.wait_for(|stop| *stop)).await;
-                if stop.is_ok() {
+                if timeout(ACCEPT_PAUSE, shutdown.wait_for(|stop| *stop)).await.is_ok() {
                     break;
                 }
             }
@@ -91,9 +90,7 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
     }
 
     drop(listener);
-    if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-        tracing::debug!("closed connections that were still answering");
-    }
+    while connections.join_next().await.is_some() {}
 }
 
 async fn accept(
@@ -105,24 +102,40 @@ async fn accept(
     Ok((slot, stream))
 }
 
-struct Server {
-    site: Site,
-    reload: Reload,
-}
-
-fn connection(
+/// Serves one connection to its end, or until it is old or the server stops; then what is being
+/// answered may finish.
+async fn connection(
     server: Arc<Server>,
     stream: TcpStream,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> {
+    mut shutdown: watch::Receiver<bool>,
+) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let answer = server.answer(request.method(), request.uri().path(), request.headers());
         async { Ok::<_, Infallible>(answer) }
     });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let until_stop = async {
+        tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            _ = shutdown.wait_for(|stop| *stop) => None,
+        }
+    };
+    if let Ok(Some(ended)) = timeout(CONNECTION_LIFETIME, until_stop).await {
+        return ended;
+    }
+    connection.as_mut().graceful_shutdown();
+    timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
+}
+
+struct Server {
+    site: Site,
+    reload: Reload,
 }
 
 type Answer = Response<Full<Bytes>>;

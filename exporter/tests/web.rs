@@ -280,6 +280,25 @@ async fn a_head_that_does_not_end_is_cut_off() {
     assert!(started.elapsed() >= Duration::from_secs(29), "{:?}", started.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let server = Server::start([well("sepolia")]).await;
+    let mut stream = server.connect();
+    stream.set_nonblocking(true).unwrap();
+    let started = tokio::time::Instant::now();
+    let mut poll = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        poll.tick().await;
+        match stream.write(&b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100)) {
+            Ok(_) => (),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => (),
+            Err(_) => break,
+        }
+        assert!(started.elapsed() < Duration::from_secs(600), "still open");
+    }
+    assert!(started.elapsed() >= Duration::from_secs(299), "{:?}", started.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn stops_in_time_with_connections_open() {
     let mut server = Server::start([well("sepolia")]).await;

@@ -149,6 +149,14 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn anything_gets_an_answer(bytes: Vec<u8>, text in "[a-z*/;=q.0-9, \"]{0,80}") {
+            let headers = [bytes, text.into_bytes()].map(|bytes| HeaderValue::from_bytes(&bytes));
+            negotiate(headers.iter().flatten());
+        }
+    }
+
     #[test]
     fn several_headers_read_as_one() {
         let text = HeaderValue::from_static("text/plain;q=0.5");
