@@ -142,11 +142,11 @@ pub fn arrange(
 }
 
 /// The blocks whose bloom promises an event of the contract that is not among the logs.
-pub fn promised<'a>(
+pub fn promised<'a, 't>(
     headers: &'a [Header],
     logs: &[Log],
     contract: H160,
-    topics: impl Iterator<Item = &'a H256>,
+    topics: impl Iterator<Item = &'t H256>,
 ) -> Vec<&'a Header> {
     let seen: HashSet<u64> = logs.iter().map(Log::block).collect();
     let topics: Vec<_> = topics.collect();

@@ -22,6 +22,8 @@ pub struct Error {
     pub message: String,
     /// The server's code, of a JSON-RPC error.
     pub code: Option<i64>,
+    /// The status, of an HTTP error.
+    pub status: Option<hyper::StatusCode>,
     /// How long the server asks to be left alone.
     pub retry_after: Option<Duration>,
 }
@@ -29,7 +31,7 @@ pub struct Error {
 impl Error {
     /// An error of this kind; the words are made fit for a log line.
     pub fn new(outcome: Outcome, message: impl fmt::Display) -> Self {
-        Self { outcome, message: one_line(&message.to_string()), code: None, retry_after: None }
+        Self { outcome, message: one_line(&message.to_string()), code: None, status: None, retry_after: None }
     }
 
     /// A JSON-RPC error object.
@@ -42,12 +44,21 @@ impl Error {
     pub fn http(status: hyper::StatusCode, headers: &HeaderMap) -> Self {
         let limited = status == hyper::StatusCode::TOO_MANY_REQUESTS;
         let outcome = if limited { Outcome::RateLimited } else { Outcome::Http };
-        Self { retry_after: retry_after(headers), ..Self::new(outcome, format_args!("HTTP {status}")) }
+        Self {
+            status: Some(status),
+            retry_after: retry_after(headers),
+            ..Self::new(outcome, format_args!("HTTP {status}"))
+        }
     }
 
     /// The endpoint failed as a whole, so that another call to it now would fail as well.
     pub fn is_endpoint_failure(&self) -> bool {
-        matches!(self.outcome, Outcome::Timeout | Outcome::Transport | Outcome::Http | Outcome::RateLimited)
+        match self.outcome {
+            Outcome::Timeout | Outcome::Transport | Outcome::RateLimited => true,
+            // Some providers refuse too wide a range with a status that finds fault with the request.
+            Outcome::Http => !self.status.is_some_and(|status| matches!(status.as_u16(), 400 | 413 | 422)),
+            Outcome::Ok | Outcome::RpcError | Outcome::Invalid => false,
+        }
     }
 
     /// The call itself was executed and refused by the contract: a view that does not exist.

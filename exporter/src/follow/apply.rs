@@ -1,0 +1,222 @@
+//! A fetched range into the ledger: linked to what is there, compared with the contract's own count, with
+//! the window of every block, and logged event by event.
+
+use std::collections::BTreeMap;
+
+use web3::types::{H256, U256};
+
+use super::Follower;
+use super::fetch::{Fetched, Reading, Source, Trouble};
+use super::window::{self, Piece};
+use crate::chain::Log;
+use crate::decode::{self, Event};
+use crate::ledger::{Block, Ledger};
+
+/// A range whose count differs is read so often before the difference is believed.
+const READS: u32 = 3;
+
+/// A log with what it says.
+struct Decoded {
+    block: u64,
+    time: u64,
+    tx_hash: H256,
+    event: Event,
+}
+
+impl Follower {
+    /// Applies a range; false when the ledger was rewound or begun anew instead.
+    pub(super) async fn apply(&mut self, source: &Source, mut fetched: Fetched) -> Result<bool, Trouble> {
+        let first = *fetched.fetch.blocks.start();
+        if self.ledger.block().is_none() && self.compared.is_none() {
+            self.count_before(source, first).await?;
+        }
+        for _ in 0..READS {
+            if self.ledger.block().is_some_and(|block| block.hash != fetched.first.parent) {
+                self.reorganised(source, first - 1).await?;
+                return Ok(false);
+            }
+            if self.is_whole(&fetched) {
+                break;
+            }
+            if !self.compared_right_before(first) {
+                break;
+            }
+            fetched = source.fetch(fetched.fetch.clone()).await?;
+        }
+        if !self.is_whole(&fetched) && !self.reread && self.may_have_missed(first) {
+            tracing::warn!(network = %self.network.name,
+                "events and transaction_count() differ: the history is read once more from its beginning");
+            self.reread = true;
+            self.begin_anew(self.network.start_block.or(Some(0)));
+            return Ok(false);
+        }
+        let decoded = decode_all(&fetched);
+        let pieces = self.pieces(source, &fetched, &decoded).await?;
+        let blocks = ledger_blocks(source, &fetched, &decoded, &pieces).await?;
+        self.ledger.apply(&blocks, fetched.last);
+        self.compare(&fetched);
+        for decoded in &decoded {
+            self.log(decoded);
+        }
+        Ok(true)
+    }
+
+    /// The ledger begins with nothing; counters that were exposed hold.
+    pub(super) fn begin_anew(&mut self, first_block: Option<u64>) {
+        self.ledger = Ledger::default();
+        self.compared = None;
+        self.first_block = first_block;
+        self.recomputing = self.snapshot.synced;
+    }
+
+    /// A configured start may lie after the deployment: what was counted before it is no loss of ours.
+    async fn count_before(&mut self, source: &Source, first: u64) -> Result<(), Trouble> {
+        let Some(before) = first.checked_sub(1).filter(|before| *before >= source.oldest_state) else {
+            return Ok(());
+        };
+        if let Reading::Known(count) = source.count_at(before).await? {
+            self.compared = Some((before, signed(count.unwrap_or_default())));
+        }
+        Ok(())
+    }
+
+    /// Whether the contract counts as many transactions at the range's end as were seen buffered, but for a
+    /// difference that was there before. What cannot be compared counts as whole.
+    fn is_whole(&self, fetched: &Fetched) -> bool {
+        let before = self.compared.map_or(0, |(_, missing)| missing);
+        self.missing(fetched).is_none_or(|missing| missing == before)
+    }
+
+    /// The counts were compared right before this block, so that only what follows can differ anew.
+    fn compared_right_before(&self, first: u64) -> bool {
+        self.compared.is_some_and(|(at, _)| at + 1 == first)
+    }
+
+    /// What lies before this block was not compared, or the node misled us about where the history begins.
+    fn may_have_missed(&self, first: u64) -> bool {
+        let found = self.network.start_block.is_none() && self.first_block == Some(first) && first > 0;
+        !self.compared_right_before(first) || found
+    }
+
+    fn missing(&self, fetched: &Fetched) -> Option<i64> {
+        let Reading::Known(Some(count)) = fetched.count else { return None };
+        let logs = fetched.blocks.iter().flat_map(|block| &block.logs);
+        let buffered = logs.filter(|log| matches!(decode::decode(log), Some(Event::Buffered { .. }))).count();
+        Some(signed(count) - signed(self.ledger.counts().buffered.into()) - signed(buffered.into()))
+    }
+
+    /// After a range was applied, notes how the counts compare.
+    fn compare(&mut self, fetched: &Fetched) {
+        let Reading::Known(Some(count)) = fetched.count else { return };
+        let missing = signed(count) - signed(self.ledger.counts().buffered.into());
+        if missing != 0 && self.compared.is_none_or(|(_, before)| before != missing) {
+            tracing::error!(network = %self.network.name, block = fetched.last.number, missing,
+                "events and transaction_count() differ");
+        }
+        self.compared = Some((fetched.last.number, missing));
+    }
+
+    /// The windows of the range, read only where they can matter.
+    async fn pieces(
+        &mut self,
+        source: &Source,
+        fetched: &Fetched,
+        decoded: &[Decoded],
+    ) -> Result<Vec<Piece>, Trouble> {
+        let buffered = |decoded: &Decoded| matches!(decoded.event, Event::Buffered { .. });
+        if self.ledger.pending() == 0 && !decoded.iter().any(buffered) {
+            let window = match fetched.window {
+                Reading::Known(window) => window,
+                Reading::Unavailable => self.ledger.window(),
+            };
+            return Ok(vec![Piece { from: *fetched.fetch.blocks.start(), window }]);
+        }
+        let before = self.ledger.block().is_some().then(|| self.ledger.window());
+        let had_all = self.horizon.is_none();
+        let pieces = window::pieces(source, fetched, before, &mut self.horizon).await?;
+        if let Some(found) = self.horizon.filter(|_| had_all) {
+            tracing::warn!(network = %self.network.name, block = found.block,
+                window = found.window.map(tracing::field::display),
+                "the node has no state below this block: the coordination window there stands for what lies before");
+        }
+        Ok(pieces)
+    }
+
+    fn log(&self, decoded: &Decoded) {
+        let Decoded { block, tx_hash, event, .. } = decoded;
+        let (name, tx_id) = match event {
+            Event::Buffered { tx_id, .. } => ("TransactionBuffered", Some(tx_id)),
+            Event::Ready { tx_id } => ("TransactionReady", Some(tx_id)),
+            Event::Failed { tx_id, .. } => ("TransactionFailed", Some(tx_id)),
+            Event::Other { place, tx_id } => (decode::OTHER_EVENTS[*place], tx_id.as_ref()),
+            Event::Undecodable { name } => {
+                tracing::warn!(network = %self.network.name, event = name, block, tx_hash = ?tx_hash,
+                    "log of a known event does not decode");
+                return;
+            }
+        };
+        let (origin, target) = match event {
+            Event::Buffered { origin, target, .. } => (Some(origin), Some(target)),
+            _ => (None, None),
+        };
+        let reason = match event {
+            Event::Failed { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        };
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::$level!(network = %self.network.name, event = name,
+                    tx_id = tx_id.map(tracing::field::debug), block, tx_hash = ?tx_hash,
+                    origin = origin.map(tracing::field::debug), target = target.map(tracing::field::debug),
+                    reason, "contract event")
+            };
+        }
+        if self.snapshot.synced {
+            event!(info);
+        } else {
+            event!(debug);
+        }
+    }
+}
+
+fn decode_all(fetched: &Fetched) -> Vec<Decoded> {
+    let decode = |(block, time, log): (u64, u64, &Log)| {
+        let event = decode::decode(log)?;
+        Some(Decoded { block, time, tx_hash: log.transaction_hash, event })
+    };
+    let logs = fetched.blocks.iter().flat_map(|b| b.logs.iter().map(|log| (b.number, b.time, log)));
+    logs.filter_map(decode).collect()
+}
+
+/// The blocks that the ledger must see: those with events, the last one before each change of the window,
+/// and the last of the range.
+async fn ledger_blocks(
+    source: &Source,
+    fetched: &Fetched,
+    decoded: &[Decoded],
+    pieces: &[Piece],
+) -> Result<Vec<Block>, Trouble> {
+    let first = *fetched.fetch.blocks.start();
+    let mut times: BTreeMap<u64, u64> = decoded.iter().map(|decoded| (decoded.block, decoded.time)).collect();
+    times.insert(fetched.last.number, fetched.last.time);
+    let last_before = pieces.iter().map(|piece| piece.from).filter(|from| *from > first).map(|from| from - 1);
+    let unknown: Vec<u64> = last_before.filter(|number| !times.contains_key(number)).collect();
+    times.extend(source.headers(&unknown).await?.iter().map(|h| (h.block.number, h.block.time)));
+    let mut events: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
+    for decoded in decoded {
+        events.entry(decoded.block).or_default().push(decoded.event.clone());
+    }
+    let window_of =
+        |number: u64| pieces.iter().rev().find(|piece| piece.from <= number).and_then(|piece| piece.window);
+    let blocks = times.into_iter().map(|(number, time)| Block {
+        number,
+        time,
+        window: window_of(number),
+        events: events.remove(&number).unwrap_or_default(),
+    });
+    Ok(blocks.collect())
+}
+
+fn signed(number: U256) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

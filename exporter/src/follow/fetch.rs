@@ -1,0 +1,346 @@
+//! One range of blocks from one endpoint: fetched, and proven whole, or not at all.
+//!
+//! Changes nothing but the endpoint's own state.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jsonrpc_core::{Call, Value};
+use serde_json::json;
+use web3::ethabi::Token;
+use web3::types::{Bytes, H160, H256, U256};
+
+use crate::chain::{self, BlockRef, Header, Incomplete, Log};
+use crate::decode;
+use crate::plan::Fetch;
+use crate::rpc::{self, Endpoint, Outcome, Raw};
+use crate::views;
+
+/// So many headers are asked for in one exchange.
+pub(super) const HEADERS_AT_ONCE: usize = 100;
+
+/// Why a cycle did not come to its end.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The endpoint failed or refused.
+    Rpc(rpc::Error),
+    /// The logs of a range were refused, or failed in a way that may be due to its size.
+    Range { blocks: u64, first: u64, error: rpc::Error },
+    /// Answers that do not fit together; another replica or a moment later they may.
+    Incomplete(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rpc(error) => error.fmt(f),
+            Self::Range { blocks: 1, first, error } => write!(f, "logs of the single block {first}: {error}"),
+            Self::Range { blocks, first, error } => {
+                write!(f, "logs of {blocks} blocks from {first}: {error}")
+            }
+            Self::Incomplete(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<rpc::Error> for Trouble {
+    fn from(error: rpc::Error) -> Self {
+        Self::Rpc(error)
+    }
+}
+
+impl From<Incomplete> for Trouble {
+    fn from(incomplete: Incomplete) -> Self {
+        Self::Incomplete(incomplete.0)
+    }
+}
+
+/// A number that the contract told at some block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// What it told; `None` where it has no such view.
+    Known(Option<U256>),
+    /// The node does not have the state of that block any more.
+    Unavailable,
+}
+
+/// A range of blocks with all logs of the contract in it.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub fetch: Fetch,
+    pub first: BlockRef,
+    pub last: BlockRef,
+    pub blocks: Vec<LogBlock>,
+    /// `coordination_window()` at the last block.
+    pub window: Reading,
+    /// `transaction_count()` at the last block.
+    pub count: Reading,
+}
+
+/// A block of the range with logs.
+#[derive(Debug)]
+pub(super) struct LogBlock {
+    pub number: u64,
+    pub time: u64,
+    pub logs: Vec<Log>,
+}
+
+/// What to fetch and from whom.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub endpoint: Arc<Endpoint>,
+    pub contract: H160,
+    /// State below this block was found to be gone: it is not asked for.
+    pub oldest_state: u64,
+    /// The head of the cycle.
+    pub head: u64,
+}
+
+impl Source {
+    /// Fetches a range.
+    pub(super) async fn fetch(&self, fetch: Fetch) -> Result<Fetched, Trouble> {
+        let (headers, logs, state) = if self.endpoint.batches() {
+            self.together(&fetch).await?
+        } else {
+            self.one_by_one(&fetch).await?
+        };
+        let logs = chain::arrange(logs, fetch.blocks.clone(), self.contract, &headers)?;
+        self.check_promises(&headers, &logs).await?;
+        let ends = |number: &u64| {
+            let header = headers.iter().find(|header| header.block.number == *number);
+            header
+                .map(|header| header.block)
+                .ok_or_else(|| Incomplete(format!("no header of block {number}")))
+        };
+        let (first, last) = (ends(fetch.blocks.start())?, ends(fetch.blocks.end())?);
+        let blocks = self.dated(logs, &headers, first.time..=last.time).await?;
+        let [window, count] = state;
+        Ok(Fetched { fetch, first, last, blocks, window, count })
+    }
+
+    /// Everything in one exchange, and so from one replica: whoever has the header of the range's end has
+    /// the logs below it.
+    async fn together(&self, fetch: &Fetch) -> Result<(Vec<Header>, Vec<Log>, [Reading; 2]), Trouble> {
+        let numbers = headers_of(fetch);
+        let mut calls = vec![logs_call(self.contract, &fetch.blocks)];
+        calls.extend(numbers.iter().map(|number| header_call(*number)));
+        let state = self.state_calls(*fetch.blocks.end());
+        calls.extend(state.clone());
+        let mut answers = self.endpoint.send(calls).await.into_iter();
+        let logs = answers.next().map(|answer| self.range_logs(answer, fetch));
+        // The logs first: an exchange that failed as a whole may have asked for too many blocks.
+        let logs = logs.unwrap_or_else(|| Err(Trouble::Incomplete("no answer".to_owned())))?;
+        let headers = answers.by_ref().take(numbers.len()).collect();
+        let headers = read_headers(headers, &numbers)?;
+        Ok((headers, logs, self.state(answers, *fetch.blocks.end())?))
+    }
+
+    /// Without batches each answer may come from another replica. Close to the head the logs are therefore
+    /// asked for by the hash of their block, which a replica that lags does not know.
+    async fn one_by_one(&self, fetch: &Fetch) -> Result<(Vec<Header>, Vec<Log>, [Reading; 2]), Trouble> {
+        let numbers = headers_of(fetch);
+        let mut logs = Vec::new();
+        if !fetch.near_head {
+            let answer = self.endpoint.send_one(logs_call(self.contract, &fetch.blocks)).await;
+            logs = self.range_logs(answer, fetch)?;
+        }
+        let headers = self.endpoint.send(numbers.iter().map(|number| header_call(*number)).collect()).await;
+        let headers = read_headers(headers, &numbers)?;
+        if fetch.near_head {
+            for header in &headers {
+                let answer =
+                    self.endpoint.send_one(logs_of_block_call(self.contract, header.block.hash)).await;
+                logs.extend(chain::logs(&answer?)?);
+            }
+        }
+        let end = *fetch.blocks.end();
+        let answers = self.endpoint.send(self.state_calls(end)).await;
+        Ok((headers, logs, self.state(answers.into_iter(), end)?))
+    }
+
+    fn range_logs(&self, answer: Result<Raw, rpc::Error>, fetch: &Fetch) -> Result<Vec<Log>, Trouble> {
+        let blocks = fetch.blocks.end() - fetch.blocks.start() + 1;
+        match answer {
+            Ok(raw) => Ok(chain::logs(&raw)?),
+            Err(error) => Err(Trouble::Range { blocks, first: *fetch.blocks.start(), error }),
+        }
+    }
+
+    /// A bloom that promises an event where no log came: the block is asked for once more by its hash.
+    /// Blooms promise too much at times, so a second empty answer is believed.
+    async fn check_promises(&self, headers: &[Header], logs: &[Log]) -> Result<(), Trouble> {
+        let promised = chain::promised(headers, logs, self.contract, decode::topics());
+        let calls = promised.iter().map(|header| logs_of_block_call(self.contract, header.block.hash));
+        for (answer, header) in self.endpoint.send(calls.collect()).await.into_iter().zip(&promised) {
+            let number = header.block.number;
+            let again = chain::arrange(chain::logs(&answer?)?, number..=number, self.contract, headers)?;
+            if !again.is_empty() {
+                return Err(Trouble::Incomplete(format!("logs of block {number} were left out at first")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the logs into their blocks, each with its time: from its header, or from the logs where those of
+    /// one block checked against its header tell the truth.
+    async fn dated(
+        &self,
+        logs: Vec<Log>,
+        headers: &[Header],
+        times: std::ops::RangeInclusive<u64>,
+    ) -> Result<Vec<LogBlock>, Trouble> {
+        let mut known: HashMap<u64, u64> = headers.iter().map(|h| (h.block.number, h.block.time)).collect();
+        let mut blocks: BTreeMap<u64, Vec<Log>> = BTreeMap::new();
+        for log in logs {
+            blocks.entry(log.block()).or_default().push(log);
+        }
+        let told = |logs: &[Log]| {
+            let time = logs.first()?.time()?;
+            logs.iter().all(|log| log.time() == Some(time) && times.contains(&time)).then_some(time)
+        };
+        let mut unknown: Vec<u64> =
+            blocks.keys().filter(|number| !known.contains_key(number)).copied().collect();
+        let all_told = unknown.iter().all(|number| told(&blocks[number]).is_some());
+        if let Some(sample) = unknown.last().copied().filter(|_| all_told) {
+            known.extend(self.block_times(&[sample], &blocks).await?);
+            if known.get(&sample).copied() == told(&blocks[&sample]) {
+                known.extend(unknown.drain(..).filter_map(|number| Some((number, told(&blocks[&number])?))));
+            }
+        }
+        unknown.retain(|number| !known.contains_key(number));
+        known.extend(self.block_times(&unknown, &blocks).await?);
+        let dated = blocks.into_iter().map(|(number, logs)| {
+            let time = known.get(&number).copied();
+            let time = time.ok_or_else(|| Trouble::Incomplete(format!("no header of block {number}")))?;
+            Ok(LogBlock { number, time, logs })
+        });
+        dated.collect()
+    }
+
+    async fn block_times(
+        &self,
+        numbers: &[u64],
+        blocks: &BTreeMap<u64, Vec<Log>>,
+    ) -> Result<Vec<(u64, u64)>, Trouble> {
+        let mut times = Vec::with_capacity(numbers.len());
+        for header in self.headers(numbers).await? {
+            let (number, hash) = (header.block.number, header.block.hash);
+            if blocks.get(&number).is_some_and(|logs| logs.iter().any(|log| log.block_hash != hash)) {
+                return Err(Trouble::Incomplete(format!("logs and header of block {number} differ")));
+            }
+            times.push((number, header.block.time));
+        }
+        Ok(times)
+    }
+
+    /// The headers of these blocks, all of them.
+    pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Header>, Trouble> {
+        let mut headers = Vec::with_capacity(numbers.len());
+        for numbers in numbers.chunks(HEADERS_AT_ONCE) {
+            let calls = numbers.iter().map(|number| header_call(*number)).collect();
+            headers.extend(read_headers(self.endpoint.send(calls).await, numbers)?);
+        }
+        Ok(headers)
+    }
+
+    /// The coordination window in force at a block.
+    pub(super) async fn window_at(&self, block: u64) -> Result<Reading, Trouble> {
+        reading(views::number_at(self.endpoint.clone(), self.contract, WINDOW, block).await)
+    }
+
+    /// The number of transactions ever buffered at a block.
+    pub(super) async fn count_at(&self, block: u64) -> Result<Reading, Trouble> {
+        reading(views::number_at(self.endpoint.clone(), self.contract, COUNT, block).await)
+    }
+
+    fn state_calls(&self, block: u64) -> Vec<Call> {
+        let asked = if block >= self.oldest_state { &[WINDOW, COUNT][..] } else { &[] };
+        let call = |view: &&str| {
+            let request = web3::helpers::serialize(&views::request(self.contract, view));
+            rpc::call("eth_call", vec![request, quantity(block)])
+        };
+        asked.iter().map(call).collect()
+    }
+
+    fn state(
+        &self,
+        answers: impl Iterator<Item = Result<Raw, rpc::Error>>,
+        block: u64,
+    ) -> Result<[Reading; 2], Trouble> {
+        let mut state = [Reading::Unavailable; 2];
+        for ((place, view), answer) in state.iter_mut().zip([WINDOW, COUNT]).zip(answers) {
+            let value = match answer {
+                Ok(raw) => {
+                    let bytes: Bytes = serde_json::from_str(raw.get())
+                        .map_err(|error| Trouble::Incomplete(format!("cannot read {view}(): {error}")))?;
+                    views::value(view, Ok(bytes)).map(|token| token.and_then(Token::into_uint))
+                }
+                Err(error) if error.is_revert() => Ok(None),
+                Err(error) => Err(error),
+            };
+            *place = reading(value)?;
+            // Every node keeps the state close to the head: there its absence is a replica that lags.
+            if *place == Reading::Unavailable && block + RECENT_STATE > self.head {
+                return Err(Trouble::Incomplete(format!("no state of block {block}")));
+            }
+        }
+        Ok(state)
+    }
+}
+
+const WINDOW: &str = "coordination_window";
+const COUNT: &str = "transaction_count";
+
+/// Nodes keep the state of about the last 128 blocks.
+const RECENT_STATE: u64 = 100;
+
+/// A JSON-RPC error that is no refusal by the contract means that the state is not there.
+fn reading(value: Result<Option<U256>, rpc::Error>) -> Result<Reading, Trouble> {
+    match value {
+        Ok(value) => Ok(Reading::Known(value)),
+        Err(error) if error.outcome == Outcome::RpcError => Ok(Reading::Unavailable),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn headers_of(fetch: &Fetch) -> Vec<u64> {
+    if fetch.near_head {
+        return fetch.blocks.clone().collect();
+    }
+    let mut ends = vec![*fetch.blocks.start(), *fetch.blocks.end()];
+    ends.dedup();
+    ends
+}
+
+pub(super) fn header_call(number: u64) -> Call {
+    rpc::call("eth_getBlockByNumber", vec![quantity(number), Value::Bool(false)])
+}
+
+fn logs_call(contract: H160, blocks: &std::ops::RangeInclusive<u64>) -> Call {
+    let filter = json!({
+        "address": contract,
+        "fromBlock": quantity(*blocks.start()),
+        "toBlock": quantity(*blocks.end()),
+    });
+    rpc::call("eth_getLogs", vec![filter])
+}
+
+fn logs_of_block_call(contract: H160, hash: H256) -> Call {
+    rpc::call("eth_getLogs", vec![json!({"address": contract, "blockHash": hash})])
+}
+
+fn quantity(number: u64) -> Value {
+    Value::String(format!("{number:#x}"))
+}
+
+fn read_headers(answers: Vec<Result<Raw, rpc::Error>>, numbers: &[u64]) -> Result<Vec<Header>, Trouble> {
+    let read = |(answer, number): (Result<Raw, rpc::Error>, &u64)| {
+        let header = chain::header(&answer?)?;
+        if header.block.number == *number {
+            Ok(header)
+        } else {
+            Err(Trouble::Incomplete(format!("header of another block than {number}")))
+        }
+    };
+    answers.into_iter().zip(numbers).map(read).collect()
+}

@@ -1,0 +1,176 @@
+//! Which blocks to ask for next, and in ranges of what size. Pure: no I/O, no clock.
+
+use std::ops::RangeInclusive;
+
+/// This close below the head every header is read: a replica may lag, and a bloom may show what it left
+/// out.
+const NEAR_HEAD: u64 = 64;
+
+/// So many headers are read in one exchange.
+const NEAR_RANGE: u64 = 32;
+
+/// An answer with more logs than this makes the next ranges smaller, which bounds the memory.
+const MANY_LOGS: usize = 5000;
+
+/// After so many answers in a row a larger range is tried.
+const STREAK: u32 = 8;
+
+/// After so many the endpoint may have changed its mind about what it refused.
+const LONG_STREAK: u32 = 256;
+
+/// Some blocks to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// The blocks.
+    pub blocks: RangeInclusive<u64>,
+    /// They are so close to the head that every header is to be read.
+    pub near_head: bool,
+}
+
+/// The next blocks to fetch, from `next` up to `target`; `None` is to wait for more blocks.
+///
+/// A target below `next` is a node that lags: nothing is to be done.
+pub fn next(next: u64, target: u64, head: u64, limit: u64) -> Option<Fetch> {
+    let far_end = head.saturating_sub(NEAR_HEAD);
+    let near_head = next > far_end;
+    let (size, last) = if near_head { (limit.min(NEAR_RANGE), target) } else { (limit, target.min(far_end)) };
+    (next <= target)
+        .then(|| Fetch { blocks: next..=last.min(next.saturating_add(size.max(1) - 1)), near_head })
+}
+
+/// How many blocks one `eth_getLogs` may ask an endpoint for.
+///
+/// Learned from refusals alone, never from the number in an error: it may be the one just refused.
+#[derive(Clone, Debug)]
+pub struct RangeLimit {
+    most: u64,
+    now: u64,
+    /// The smallest size that was refused.
+    refused: Option<u64>,
+    streak: u32,
+    told: bool,
+}
+
+impl RangeLimit {
+    /// Begins with the configured upper bound.
+    pub fn new(most: u64) -> Self {
+        Self { most, now: most, refused: None, streak: 0, told: false }
+    }
+
+    /// The size to ask for.
+    pub fn blocks(&self) -> u64 {
+        self.now
+    }
+
+    /// The endpoint refused a range of this size.
+    pub fn refuse(&mut self, size: u64) {
+        self.refused = Some(self.refused.map_or(size, |least| least.min(size)));
+        self.shrink(size);
+    }
+
+    /// A range of this size failed in a way that may be due to its size.
+    pub fn shrink(&mut self, size: u64) {
+        self.now = self.now.min((size / 2).max(1));
+        self.streak = 0;
+    }
+
+    /// A range of this size was answered with so many logs; returns a limit that was learned and is news.
+    pub fn accept(&mut self, size: u64, logs: usize) -> Option<u64> {
+        if logs > MANY_LOGS {
+            self.shrink(size);
+        }
+        if size < self.now || logs > MANY_LOGS / 2 {
+            return None;
+        }
+        self.streak += 1;
+        if self.streak.is_multiple_of(STREAK) && self.now < self.most {
+            if self.streak >= LONG_STREAK {
+                self.refused = None;
+            }
+            let double = self.now.saturating_mul(2);
+            let below = self.refused.map_or(double, |refused| self.now + (refused - self.now) / 2);
+            let larger = double.min(below).min(self.most);
+            if larger > self.now {
+                (self.now, self.streak) = (larger, 0);
+            }
+        }
+        let news = self.refused.is_some() && !self.told;
+        self.told |= news;
+        news.then_some(self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn fetches_tile_the_blocks_and_end_at_the_target(
+            start in 0..5000_u64, length in 0..5000_u64, behind in 0..200_u64, limit in 1..3000_u64,
+        ) {
+            let (target, head) = (start + length, start + length + behind);
+            let (mut at, mut steps) = (start, 0);
+            while let Some(fetch) = next(at, target, head, limit) {
+                prop_assert_eq!(*fetch.blocks.start(), at);
+                let size = fetch.blocks.end() - at + 1;
+                prop_assert!(size >= 1 && size <= limit);
+                prop_assert_eq!(fetch.near_head, *fetch.blocks.end() > head.saturating_sub(NEAR_HEAD));
+                prop_assert!(!fetch.near_head || size <= NEAR_RANGE);
+                at = fetch.blocks.end() + 1;
+                steps += 1;
+            }
+            prop_assert_eq!(at, target + 1);
+            prop_assert!(steps <= length / limit.min(NEAR_RANGE) + 3);
+        }
+
+        #[test]
+        fn any_cap_is_found_and_kept_to(cap in 1..20_000_u64, most in 1..20_000_u64) {
+            let mut limit = RangeLimit::new(most);
+            let (mut refusals, mut covered) = (0, 0);
+            for _ in 0..200 {
+                let size = limit.blocks();
+                prop_assert!(size >= 1 && size <= most);
+                if size > cap {
+                    limit.refuse(size);
+                    refusals += 1;
+                } else {
+                    limit.accept(size, 0);
+                    covered += size;
+                }
+            }
+            prop_assert!(refusals < 40, "{} refusals", refusals);
+            prop_assert!(covered >= 50 * cap.min(most) / 2, "{} covered", covered);
+        }
+
+        #[test]
+        fn numbers_at_the_edge_are_taken(at: u64, target: u64, head: u64, limit: u64) {
+            if let Some(fetch) = next(at, target, head, limit) {
+                prop_assert!(fetch.blocks.end() <= &target && fetch.blocks.start() <= fetch.blocks.end());
+            }
+        }
+    }
+
+    #[test]
+    fn a_learned_limit_is_told_once() {
+        let mut limit = RangeLimit::new(1000);
+        assert_eq!(limit.accept(1000, 0), None);
+        limit.refuse(1000);
+        assert_eq!(limit.accept(500, 0), Some(500));
+        assert_eq!(limit.accept(500, 0), None);
+    }
+
+    #[test]
+    fn many_logs_make_the_ranges_smaller() {
+        let mut limit = RangeLimit::new(1000);
+        limit.accept(1000, MANY_LOGS + 1);
+        assert_eq!(limit.blocks(), 500);
+    }
+
+    #[test]
+    fn a_lower_head_is_waited_out() {
+        assert_eq!(next(11, 5, 7, 100), None);
+    }
+}
