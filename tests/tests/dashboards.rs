@@ -125,6 +125,37 @@ fn every_metric_is_in_the_exposition() {
 }
 
 #[test]
+fn thresholds_are_those_of_the_alerts() {
+    let same = [
+        ("Transactions per minute", "tesseract:buffered_per_minute:threshold"),
+        ("Transactions buffered per minute", "tesseract:buffered_per_minute:threshold"),
+        ("Success rate, last hour", "tesseract:success_ratio:threshold"),
+        ("Success rate, over one hour", "tesseract:success_ratio:threshold"),
+        ("Resolution delay, p95", "tesseract:resolution_delay_seconds:threshold"),
+        ("Resolution delay", "tesseract:resolution_delay_seconds:threshold"),
+        ("Blocks left to process", "tesseract:sync_remaining_blocks:threshold"),
+        ("Since the last full cycle", "tesseract:cycle_age_seconds:threshold"),
+        ("Time since the last full cycle", "tesseract:cycle_age_seconds:threshold"),
+        ("Age of the chain's head", "tesseract:head_age_seconds:threshold"),
+        ("RPC requests failing", "tesseract:rpc_error_ratio:threshold"),
+        ("Requests failing", "tesseract:rpc_error_ratio:threshold"),
+    ];
+    let rules = std::fs::read_to_string(root().join("rules/tesseract.rules.yml")).unwrap();
+    let dashboards = dashboards();
+    for (title, record) in same {
+        let rule =
+            rules.split(&format!("record: {record}\n")).nth(1).unwrap_or_else(|| panic!("no {record}"));
+        let value = rule.split_once("vector(").unwrap().1.split(')').next().unwrap();
+        let panel = dashboards.iter().flat_map(Dashboard::panels).find(|panel| panel["title"] == title);
+        let steps = &panel.unwrap_or_else(|| panic!("no panel {title:?}"))["fieldConfig"]["defaults"]["thresholds"]
+            ["steps"];
+        let wanted = value.parse::<f64>().unwrap();
+        let found = steps.as_array().unwrap().iter().any(|step| step["value"].as_f64() == Some(wanted));
+        assert!(found, "{title}: {steps}, but {record} is {wanted}");
+    }
+}
+
+#[test]
 fn links_lead_to_runbooks_and_dashboards_that_exist() {
     let uids: BTreeSet<_> = dashboards().iter().map(|dashboard| dashboard.uid().to_owned()).collect();
     for dashboard in dashboards() {
