@@ -1,0 +1,105 @@
+//! Clients that misbehave, and a server that stops.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::server::{Server, well};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_is_answered_or_cut_off_and_the_next_request_served() {
+    let server = Server::start([well("sepolia")]).await;
+    let long = "x".repeat(100_000);
+    let nonsense = [
+        "\r\n\r\n\r\n".to_owned(),
+        "GET\r\n\r\n".to_owned(),
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}".to_owned(),
+        format!("GET /{long} HTTP/1.1\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nCookie: {long}\r\n\r\n"),
+        "GET http://[::1 HTTP/1.1\r\n\r\n".to_owned(),
+        "GET /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+    ];
+    for bytes in nonsense {
+        let mut stream = server.connect();
+        // The server may close before it has read everything.
+        let _ = stream.write_all(bytes.as_bytes());
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Ok(_) => (),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+    assert_eq!(server.ask("GET", "/metrics", "").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_hold_nobody_up() {
+    let server = Server::start([well("sepolia")]).await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        let mut stream = server.connect();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").unwrap();
+        silent.push(stream);
+    }
+    assert_eq!(server.ask("GET", "/metrics", "").status, 200);
+}
+
+/// The clock is paused: with nothing else to do it jumps to the next timer, the one for a request's head.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_does_not_end_is_cut_off() {
+    let server = Server::start([well("sepolia")]).await;
+    let mut stream = server.connect();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nX-Slow: ").unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let started = tokio::time::Instant::now();
+    let mut poll = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        poll.tick().await;
+        match stream.read(&mut [0; 1024]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => (),
+            // An answer that says so, the end, or a reset: cut off either way.
+            _ => break,
+        }
+        assert!(started.elapsed() < Duration::from_secs(600), "still open");
+    }
+    assert!(started.elapsed() >= Duration::from_secs(29), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_is_cut_off() {
+    let server = Server::start([well("sepolia")]).await;
+    let mut stream = server.connect();
+    stream.set_nonblocking(true).unwrap();
+    let started = tokio::time::Instant::now();
+    let mut poll = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        poll.tick().await;
+        match stream.write(&b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100)) {
+            Ok(_) => (),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => (),
+            Err(_) => break,
+        }
+        assert!(started.elapsed() < Duration::from_secs(600), "still open");
+    }
+    assert!(started.elapsed() >= Duration::from_secs(299), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_in_time_with_connections_open() {
+    let mut server = Server::start([well("sepolia")]).await;
+    let _fresh = server.connect();
+    let mut unfinished = server.connect();
+    unfinished.write_all(b"GET /metrics HTTP/1.1\r\n").unwrap();
+    let mut idle = server.connect();
+    idle.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = [0; 1024];
+    assert_ne!(idle.read(&mut answer).unwrap(), 0);
+
+    let started = Instant::now();
+    server.stop.send_replace(true);
+    tokio::time::timeout(Duration::from_secs(5), &mut server.task).await.unwrap().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(TcpStream::connect(server.address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}

@@ -1,0 +1,7 @@
+//! The HTTP server over real sockets: routes, health, and clients that misbehave.
+#![allow(clippy::unwrap_used)]
+
+mod clients;
+mod health;
+mod routes;
+mod server;

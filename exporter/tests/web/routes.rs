@@ -1,0 +1,119 @@
+//! Every route, its headers and its formats.
+
+use tesseract_exporter::snapshot::Head;
+
+use crate::server::{Server, well};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_answers_get_and_head_alike() {
+    let server = Server::start([well("sepolia")]).await;
+    let routes = [
+        ("/metrics", 200, TEXT),
+        ("/metrics?name[]=x", 200, TEXT),
+        ("/health", 200, "application/json"),
+        ("/-/healthy", 200, "text/plain; charset=utf-8"),
+        ("/-/ready", 200, "text/plain; charset=utf-8"),
+        ("/", 200, "text/html; charset=utf-8"),
+        ("/runbooks/", 200, "text/html; charset=utf-8"),
+        ("/runbooks/NoSuchAlert", 404, "text/plain; charset=utf-8"),
+        ("/runbooks/../Cargo.toml", 404, "text/plain; charset=utf-8"),
+        ("/metrics/", 404, "text/plain; charset=utf-8"),
+        ("/nothing", 404, "text/plain; charset=utf-8"),
+        ("/%00%ff", 404, "text/plain; charset=utf-8"),
+    ];
+    for (path, status, content_type) in routes {
+        let get = server.ask("GET", path, "");
+        assert_eq!((get.status, get.header("content-type")), (status, content_type), "{path}");
+        assert_eq!(get.header("content-length"), get.body.len().to_string(), "{path}");
+        assert_eq!(get.header("x-content-type-options"), "nosniff", "{path}");
+        assert!(!get.body.is_empty(), "{path}");
+
+        let head = server.ask("HEAD", path, "");
+        assert_eq!((head.status, head.header("content-type")), (status, content_type), "HEAD {path}");
+        assert_eq!(head.body, "", "HEAD {path}");
+        // The process's own figures change from one scrape to the next.
+        if !path.starts_with("/metrics?") && path != "/metrics" {
+            assert_eq!(head.header("content-length"), get.header("content-length"), "HEAD {path}");
+        }
+        assert_ne!(head.header("content-length"), "0", "HEAD {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_runbook_is_a_page_and_every_link_leads_somewhere() {
+    let server = Server::start([well("sepolia")]).await;
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../alerting/runbooks")).unwrap();
+    let alerts: Vec<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter_map(|file| Some(file.strip_suffix(".md")?.to_owned()))
+        .collect();
+    assert!(!alerts.is_empty());
+
+    let mut pages = vec!["/".to_owned(), "/runbooks/".to_owned()];
+    let index = server.ask("GET", "/runbooks/", "").body;
+    for alert in &alerts {
+        assert!(index.contains(&format!("<a href=\"{alert}\">")), "{alert} in {index}");
+        let page = server.ask("GET", &format!("/runbooks/{alert}"), "").body;
+        assert!(page.contains(&format!("<title>{alert}</title>")), "{page}");
+        assert!(
+            page.contains(&format!("<h1>{alert}</h1>")) && page.contains("<h2>What to do</h2>"),
+            "{page}"
+        );
+        assert_eq!(server.ask("GET", &format!("/runbooks/{alert}.md"), "").status, 404);
+        pages.push(format!("/runbooks/{alert}"));
+    }
+
+    for page in pages {
+        let directory = &page[..=page.rfind('/').unwrap()];
+        let body = server.ask("GET", &page, "").body;
+        for link in body.split("<a href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            if link.contains("://") {
+                continue;
+            }
+            let target = match link {
+                "../" => "/".to_owned(),
+                "./" => directory.to_owned(),
+                relative => format!("{directory}{relative}"),
+            };
+            assert_eq!(server.ask("GET", &target, "").status, 200, "{link} in {page}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_methods_are_refused() {
+    let server = Server::start([well("sepolia")]).await;
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"] {
+        for path in ["/metrics", "/health", "/nothing"] {
+            let answer = server.ask(method, path, "Content-Length: 5\r\n");
+            assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD"), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scraper_chooses_the_format() {
+    let server = Server::start([well("sepolia")]).await;
+    let text = server.ask("GET", "/metrics", "");
+    assert_eq!((text.header("content-type"), text.header("vary")), (TEXT, "Accept"));
+    assert!(text.body.contains("\ntesseract_synced{network=\"sepolia\"} 1\n"), "{}", text.body);
+    assert!(text.body.contains("\nprocess_resident_memory_bytes "), "{}", text.body);
+    assert!(!text.body.contains("# EOF"));
+
+    let open_metrics = server.ask("GET", "/metrics", "Accept: application/openmetrics-text\r\n");
+    assert_eq!((open_metrics.header("content-type"), open_metrics.header("vary")), (OPEN_METRICS, "Accept"));
+    assert!(open_metrics.body.ends_with("\n# EOF\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_shows_the_last_snapshot() {
+    let server = Server::start([well("sepolia")]).await;
+    let answer = server.ask("GET", "/metrics", "");
+    assert!(answer.body.contains("tesseract_head_block_number{network=\"sepolia\"} 120\n"));
+    server.change("sepolia", |of| of.head = Some(Head { number: 121, timestamp: 1_700_000_012 }));
+    let answer = server.ask("GET", "/metrics", "");
+    assert!(answer.body.contains("tesseract_head_block_number{network=\"sepolia\"} 121\n"));
+}
