@@ -54,7 +54,7 @@ impl Anvil {
     pub async fn start(options: &Options) -> Self {
         let mut command = Command::new(binary());
         command
-            .args(["--port", "0", "--order", "fifo"])
+            .args(["--port", "0", "--order", "fifo", "--disable-block-gas-limit"])
             .args(["--chain-id", &options.chain_id.to_string()])
             .args(["--timestamp", &options.genesis.to_string()])
             .args(["--slots-in-an-epoch", &options.slots_in_an_epoch.to_string()])

@@ -5,3 +5,4 @@ pub mod fold;
 pub mod hostile;
 pub mod json_rpc;
 pub mod process;
+pub mod traffic;
