@@ -154,7 +154,11 @@ impl Site {
             30..60 => self.resolve(rng, anvil, now).await,
             60..66 => {
                 let timeout = rng.random_range(1..120);
-                self.create_group(rng, anvil, timeout).await;
+                let group = self.create_group(rng, anvil, timeout).await;
+                // A group of one or two has a chance to become ready as a whole.
+                for _ in 0..rng.random_range(0..3) {
+                    self.buffer_in_group(rng, anvil, group, now.into()).await;
+                }
             }
             66..75 => {
                 if let Some(group) = self.group(rng) {
