@@ -205,8 +205,8 @@ impl Follower {
             };
             let Err(trouble) = self.step(&endpoint).await else { return Ok(()) };
             let shrunk = self.shrink(endpoint.place, &trouble);
-            problem = Some(format!("endpoint {} ({}): {trouble}", endpoint.place, endpoint.shown()));
-            tracing::debug!(network = %self.network.name, endpoint = endpoint.place, error = %trouble, "step failed");
+            problem = Some(format!("endpoint {} ({}): {trouble}", endpoint.number(), endpoint.shown()));
+            tracing::debug!(network = %self.network.name, endpoint = endpoint.number(), error = %trouble, "step failed");
             tries[endpoint.place] += u32::from(!shrunk);
             if tries[endpoint.place] >= TRIES && endpoint.is_well() {
                 endpoint.fail(&Error::new(Outcome::Invalid, trouble));
@@ -306,7 +306,7 @@ impl Follower {
             let blocks = fetched.fetch.blocks.end() - fetched.fetch.blocks.start() + 1;
             let logs = fetched.blocks.iter().map(|block| block.logs.len()).sum();
             if let Some(limit) = self.limits[source.endpoint.place].accept(blocks, logs) {
-                tracing::info!(network = %self.network.name, endpoint = source.endpoint.place, blocks = limit,
+                tracing::info!(network = %self.network.name, endpoint = source.endpoint.number(), blocks = limit,
                     "the endpoint takes only ranges of so many blocks");
             }
             if !self.apply(source, fetched).await? {
@@ -454,7 +454,7 @@ fn note_head(
 ) -> Result<(), Trouble> {
     let right = head.chain_id == expected;
     if pool.saw_chain(endpoint.place, right) {
-        tracing::error!(network, endpoint = endpoint.place, url = %endpoint.shown(), chain_id = head.chain_id,
+        tracing::error!(network, endpoint = endpoint.number(), url = %endpoint.shown(), chain_id = head.chain_id,
             expected, right, "the endpoint's chain changed: one of another chain is never used");
     }
     if !right {

@@ -25,7 +25,7 @@ pub type Raw = Box<RawValue>;
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A result.
+    /// A result, or the refusal of a call by the contract itself.
     Ok,
     /// No answer within the request time-out.
     Timeout,

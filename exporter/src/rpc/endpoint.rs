@@ -37,7 +37,7 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(16);
 /// One endpoint of a network. Cheap to share; all state is behind short locks.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Its place in the configuration's list, from 0: the `endpoint` label.
+    /// Its place in the configuration's list, from 0.
     pub place: usize,
     network: String,
     url: config::Url,
@@ -110,6 +110,11 @@ impl Endpoint {
         }
     }
 
+    /// Its place as people count, from 1: the `endpoint` label.
+    pub fn number(&self) -> usize {
+        self.place + 1
+    }
+
     /// Scheme, host and port: all of the URL that may be shown.
     pub fn shown(&self) -> &config::Url {
         &self.url
@@ -145,10 +150,10 @@ impl Endpoint {
         back_off.until = Some(Instant::now() + wait);
         back_off.failures = back_off.failures.saturating_add(1);
         if back_off.failures == 1 {
-            tracing::warn!(network = %self.network, endpoint = self.place, url = %self.url, error = %error.message,
+            tracing::warn!(network = %self.network, endpoint = self.number(), url = %self.url, error = %error.message,
                 "endpoint failed");
         } else {
-            tracing::debug!(network = %self.network, endpoint = self.place, url = %self.url,
+            tracing::debug!(network = %self.network, endpoint = self.number(), url = %self.url,
                 error = %error.message, failures = back_off.failures, "endpoint failed again");
         }
     }
@@ -156,7 +161,7 @@ impl Endpoint {
     fn succeed(&self) {
         let mut back_off = locked(&self.back_off);
         if back_off.failures > 0 {
-            tracing::info!(network = %self.network, endpoint = self.place, url = %self.url,
+            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url,
                 failures = back_off.failures, "endpoint is well again");
             *back_off = BackOff::default();
         }
@@ -202,7 +207,7 @@ impl Endpoint {
         };
         if results.iter().all(passed) {
             *locked(&self.singles_until) = Some(Instant::now() + BATCH_RETRY);
-            tracing::info!(network = %self.network, endpoint = self.place, url = %self.url, error = %self.redacted(refusal),
+            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url, error = %self.redacted(refusal),
                 "the endpoint does not answer batches as it should: calls go to it one by one");
         }
         results
@@ -264,8 +269,9 @@ impl Endpoint {
 
     fn counted(&self, calls: &[Call], mut results: Vec<Result<Raw, Error>>) -> Vec<Result<Raw, Error>> {
         for (call, result) in calls.iter().zip(&mut results) {
-            let outcome = result.as_ref().err().map_or(Outcome::Ok, |error| error.outcome);
-            locked(&self.stats).count(call, outcome);
+            // A contract that refuses a call was asked all right.
+            let failed = result.as_ref().err().filter(|error| !error.is_revert());
+            locked(&self.stats).count(call, failed.map_or(Outcome::Ok, |error| error.outcome));
             if let Err(error) = result {
                 *error = self.redacted(error.clone());
             }
