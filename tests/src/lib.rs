@@ -5,4 +5,5 @@ pub mod fold;
 pub mod hostile;
 pub mod json_rpc;
 pub mod process;
+pub mod sim;
 pub mod traffic;

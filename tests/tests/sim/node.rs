@@ -1,0 +1,1 @@
+//! The node over a real socket, read with web3's types.
