@@ -8,6 +8,7 @@ use serde_json::Value;
 use tesseract_exporter::ledger::BUCKETS;
 use tesseract_exporter::metrics::{Format, encode};
 use tesseract_exporter::snapshot::hex;
+use tesseract_tests::process::Series;
 
 use crate::fixture;
 
@@ -34,8 +35,36 @@ fn nothing_but_the_own_process_without_networks() {
     assert_eq!(foreign, [""; 0]);
 }
 
-/// Prometheus's own linter. Names are final, so what it says about these two stands:
-/// `transaction_count` is what the contract calls the view, and the exporter counts neither of them itself.
+/// Not known, zero and not applicable, told apart: see the fixture for what each network is.
+#[test]
+fn absent_is_never_zero() {
+    let series = Series::parse(&exposition(Format::PrometheusText));
+    let shown = |key: &str| series.get(key);
+
+    // Before the first sync is done nothing confirmed is known.
+    let catching_up = series.of("arbitrum").to_string();
+    for name in ["transactions_", "contract_events", "resolution_", "undecodable", "missing", "processed_"] {
+        assert!(!catching_up.contains(&format!("tesseract_{name}")), "{name} in {catching_up}");
+    }
+    assert_eq!(shown("tesseract_synced{network=\"arbitrum\"}"), Some(0.0));
+    assert_eq!(shown("tesseract_sync_remaining_blocks{network=\"arbitrum\"}"), Some(1_250_000.0));
+
+    // Out of reach: the flags say so, the head is unknown, counters hold, gauges are being recomputed.
+    assert_eq!(shown("tesseract_node_connected{network=\"amoy\"}"), Some(0.0));
+    assert_eq!(shown("tesseract_head_block_number{network=\"amoy\"}"), None);
+    assert_eq!(shown("tesseract_contract_exists{network=\"amoy\"}"), None);
+    assert_eq!(shown("tesseract_transactions_buffered_total{network=\"amoy\"}"), Some(5.0));
+    assert_eq!(shown("tesseract_transactions_pending{network=\"amoy\"}"), None);
+    assert_eq!(shown("tesseract_missing_events{network=\"amoy\"}"), None);
+
+    // A contract without the view, and a network where nothing failed yet.
+    assert_eq!(shown("tesseract_contract_paused{network=\"sepolia\"}"), Some(0.0));
+    assert_eq!(shown("tesseract_contract_paused{network=\"base\"}"), None);
+    assert_eq!(shown("tesseract_transactions_failed_total{network=\"base\",reason=\"expired\"}"), Some(0.0));
+    assert!(!series.of("base").to_string().contains("tesseract_last_failed_transaction"));
+}
+
+/// Prometheus's own linter. Names are final, and `transaction_count` is what the contract calls the view.
 #[test]
 fn promtool_finds_nothing_to_mend() {
     let accepted = [
