@@ -7,7 +7,9 @@
 mod apply;
 mod fetch;
 mod head;
+mod ranges;
 mod reorg;
+mod save;
 mod start;
 mod window;
 
@@ -16,7 +18,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::stream::{self, StreamExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use web3::types::H256;
@@ -24,17 +25,13 @@ use web3::types::H256;
 use crate::chain::BlockRef;
 use crate::config::Network;
 use crate::ledger::{Counts, Ledger};
-use crate::plan::{self, RangeLimit};
+use crate::plan::RangeLimit;
 use crate::rpc::{Endpoint, Error, Outcome, Pool};
 use crate::snapshot::{Confirmed, Gauges, Head, Snapshot, Views};
 use crate::state::{self, Saved};
 use crate::views;
 use fetch::{Source, Trouble};
-use head::ChainHead;
 use window::Horizon;
-
-/// So many ranges are asked for at once while catching up.
-const IN_FLIGHT: usize = 4;
 
 /// While catching up, head and views are read this often.
 const CATCH_UP_TIME: Duration = Duration::from_secs(5);
@@ -250,17 +247,6 @@ impl Follower {
         Ok(())
     }
 
-    /// Whether the endpoint is on the right chain and not far behind the others.
-    fn accept_head(&mut self, endpoint: &Endpoint, head: &ChainHead) -> Result<(), Trouble> {
-        let expected = *self.chain_id.get_or_insert(head.chain_id);
-        note_head(&self.pool, &self.network.name, endpoint, head, expected)?;
-        if let Some(saved) = self.loaded.take() {
-            self.resume(saved, head.chain_id);
-        }
-        self.snapshot.chain_id = Some(head.chain_id);
-        Ok(())
-    }
-
     async fn read_views(&mut self, endpoint: &Arc<Endpoint>, block: BlockRef) -> Result<(), Trouble> {
         let known = self.views.take().filter(|(hash, _)| *hash == block.hash);
         let views = match known {
@@ -283,60 +269,6 @@ impl Follower {
             self.compared = Some((first.saturating_sub(1), 0));
         }
         Ok(self.first_block)
-    }
-
-    /// Fetches some ranges, several at a time, and applies them in order.
-    async fn advance(
-        &mut self,
-        source: &Source,
-        first: u64,
-        target: u64,
-        deadline: Instant,
-    ) -> Result<(), Trouble> {
-        let limit = self.limits[source.endpoint.place].blocks();
-        let mut next = self.next_block(first);
-        let fetches = std::iter::from_fn(|| {
-            let fetch = plan::next(next, target, source.head, limit).filter(|_| Instant::now() < deadline)?;
-            next = fetch.blocks.end() + 1;
-            Some(source.fetch(fetch))
-        });
-        let mut fetched = stream::iter(fetches).buffered(IN_FLIGHT);
-        while let Some(fetched) = fetched.next().await {
-            let fetched = fetched?;
-            let blocks = fetched.fetch.blocks.end() - fetched.fetch.blocks.start() + 1;
-            let logs = fetched.blocks.iter().map(|block| block.logs.len()).sum();
-            if let Some(limit) = self.limits[source.endpoint.place].accept(blocks, logs) {
-                tracing::info!(network = %self.network.name, endpoint = source.endpoint.number(), blocks = limit,
-                    "the endpoint takes only ranges of so many blocks");
-            }
-            if !self.apply(source, fetched).await? {
-                // Rewound or begun anew: what is in flight belongs to another history.
-                return Ok(());
-            }
-            self.snapshot.sync_remaining = Some(target.saturating_sub(self.next_block(first) - 1));
-            self.publish();
-            if self.limits[source.endpoint.place].blocks() < limit {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the next range smaller after a failure that may be due to its size; true when it did.
-    fn shrink(&mut self, place: usize, trouble: &Trouble) -> bool {
-        let Trouble::Range { blocks, error, .. } = trouble else { return false };
-        let limit = &mut self.limits[place];
-        let before = limit.blocks();
-        // A replica that lags refuses blocks that it does not have, whatever their number.
-        let lags =
-            ["not found", "unknown block", "beyond", "head"].iter().any(|word| error.message.contains(word));
-        match error.outcome {
-            Outcome::Transport if error.message.starts_with("cannot connect") => {}
-            Outcome::RpcError if !lags => limit.refuse(*blocks),
-            Outcome::Http if !error.is_endpoint_failure() => limit.refuse(*blocks),
-            _ => limit.shrink(*blocks),
-        }
-        limit.blocks() < before && !error.is_endpoint_failure()
     }
 
     /// A cycle in which everything was read.
@@ -375,94 +307,4 @@ impl Follower {
         });
         self.publish.send_replace(Arc::new(self.snapshot.clone()));
     }
-
-    /// Asks the endpoints that are not in use how they are, without waiting for them.
-    fn probe(&self, active: Option<usize>) {
-        for endpoint in self.pool.due(active.unwrap_or(usize::MAX)) {
-            let (pool, network, expected) = (self.pool.clone(), self.network.clone(), self.chain_id);
-            tokio::spawn(async move {
-                if let Ok(head) = head::read(&endpoint, &network).await {
-                    // A wrong chain or a low head was noted in the pool, which is all that a probe is for.
-                    let expected = expected.unwrap_or(head.chain_id);
-                    let _ = note_head(&pool, &network.name, &endpoint, &head, expected);
-                }
-            });
-        }
-    }
-
-    /// Goes on from saved progress, if it is of this chain.
-    fn resume(&mut self, saved: Saved, chain_id: u64) {
-        let network = &self.network.name;
-        if saved.chain_id != chain_id {
-            tracing::warn!(
-                network,
-                saved = saved.chain_id,
-                chain_id,
-                "saved state is of another chain: everything is read from the chain again"
-            );
-            return;
-        }
-        tracing::info!(
-            network,
-            block = saved.ledger.block().map(|block| block.number),
-            "resuming from saved state"
-        );
-        self.first_block = Some(saved.first_block);
-        self.compared = saved.compared;
-        self.saved_block = saved.ledger.block().map(|block| block.number);
-        self.ledger = saved.ledger;
-    }
-
-    fn save_if(&mut self, due: bool) {
-        let block = self.ledger.block().map(|block| block.number);
-        let (Some(path), Some(chain_id), Some(first_block)) = (&self.state, self.chain_id, self.first_block)
-        else {
-            return;
-        };
-        if !due || block.is_none() || block == self.saved_block {
-            return;
-        }
-        self.saved_at = Instant::now();
-        let saved = Saved {
-            chain_id,
-            contract: self.network.contract,
-            start_block: self.network.start_block,
-            first_block,
-            compared: self.compared,
-            ledger: self.ledger.clone(),
-        };
-        match state::save(path, &saved) {
-            Ok(()) => (self.saved_block, self.save_failed) = (block, false),
-            Err(error) => {
-                if !self.save_failed {
-                    tracing::error!(network = %self.network.name, file = %path.display(), %error,
-                        "progress cannot be saved: a restart will read more of the chain again");
-                }
-                self.save_failed = true;
-            }
-        }
-    }
-}
-
-/// Notes in the pool what an endpoint said; an error when it is not to be used.
-fn note_head(
-    pool: &Pool,
-    network: &str,
-    endpoint: &Endpoint,
-    head: &ChainHead,
-    expected: u64,
-) -> Result<(), Trouble> {
-    let right = head.chain_id == expected;
-    if pool.saw_chain(endpoint.place, right) {
-        tracing::error!(network, endpoint = endpoint.number(), url = %endpoint.shown(), chain_id = head.chain_id,
-            expected, right, "the endpoint's chain changed: one of another chain is never used");
-    }
-    if !right {
-        let why = format!("is on chain {}, expected {expected}", head.chain_id);
-        return Err(Trouble::Incomplete(why));
-    }
-    if pool.saw_head(endpoint.place, head.block.number) {
-        return Err(Trouble::Incomplete(format!("head {} trails the other endpoints", head.block.number)));
-    }
-    Ok(())
 }

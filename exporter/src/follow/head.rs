@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use jsonrpc_core::Value;
 
+use super::Follower;
 use super::fetch::Trouble;
 use crate::chain::{self, BlockRef};
 use crate::config::{Confirmations, Network};
-use crate::rpc::{self, Endpoint};
+use crate::rpc::{self, Endpoint, Pool};
 
 /// What an endpoint says of its chain.
 #[derive(Clone, Copy, Debug)]
@@ -38,4 +39,54 @@ pub(super) async fn read(endpoint: &Arc<Endpoint>, network: &Network) -> Result<
         Confirmations::Safe | Confirmations::Finalized => Some(chain::header(&next()?)?.block.number),
     };
     Ok(ChainHead { chain_id, block: head, confirmed })
+}
+
+impl Follower {
+    /// Whether the endpoint is on the right chain and not far behind the others.
+    pub(super) fn accept_head(&mut self, endpoint: &Endpoint, head: &ChainHead) -> Result<(), Trouble> {
+        let expected = *self.chain_id.get_or_insert(head.chain_id);
+        note_head(&self.pool, &self.network.name, endpoint, head, expected)?;
+        if let Some(saved) = self.loaded.take() {
+            self.resume(saved, head.chain_id);
+        }
+        self.snapshot.chain_id = Some(head.chain_id);
+        Ok(())
+    }
+
+    /// Asks the endpoints that are not in use how they are, without waiting for them.
+    pub(super) fn probe(&self, active: Option<usize>) {
+        for endpoint in self.pool.due(active.unwrap_or(usize::MAX)) {
+            let (pool, network, expected) = (self.pool.clone(), self.network.clone(), self.chain_id);
+            tokio::spawn(async move {
+                if let Ok(head) = read(&endpoint, &network).await {
+                    // A wrong chain or a low head was noted in the pool, which is all that a probe is for.
+                    let expected = expected.unwrap_or(head.chain_id);
+                    let _ = note_head(&pool, &network.name, &endpoint, &head, expected);
+                }
+            });
+        }
+    }
+}
+
+/// Notes in the pool what an endpoint said; an error when it is not to be used.
+fn note_head(
+    pool: &Pool,
+    network: &str,
+    endpoint: &Endpoint,
+    head: &ChainHead,
+    expected: u64,
+) -> Result<(), Trouble> {
+    let right = head.chain_id == expected;
+    if pool.saw_chain(endpoint.place, right) {
+        tracing::error!(network, endpoint = endpoint.number(), url = %endpoint.shown(), chain_id = head.chain_id,
+            expected, right, "the endpoint's chain changed: one of another chain is never used");
+    }
+    if !right {
+        let why = format!("is on chain {}, expected {expected}", head.chain_id);
+        return Err(Trouble::Incomplete(why));
+    }
+    if pool.saw_head(endpoint.place, head.block.number) {
+        return Err(Trouble::Incomplete(format!("head {} trails the other endpoints", head.block.number)));
+    }
+    Ok(())
 }

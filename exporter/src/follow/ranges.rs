@@ -1,0 +1,68 @@
+//! Ranges of blocks from one endpoint: several in flight, applied in order, as large as it takes them.
+
+use futures_util::stream::{self, StreamExt};
+use tokio::time::Instant;
+
+use super::Follower;
+use super::fetch::{Source, Trouble};
+use crate::plan;
+use crate::rpc::Outcome;
+
+/// So many ranges are asked for at once while catching up.
+const IN_FLIGHT: usize = 4;
+
+impl Follower {
+    /// Fetches some ranges, several at a time, and applies them in order.
+    pub(super) async fn advance(
+        &mut self,
+        source: &Source,
+        first: u64,
+        target: u64,
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
+        let limit = self.limits[source.endpoint.place].blocks();
+        let mut next = self.next_block(first);
+        let fetches = std::iter::from_fn(|| {
+            let fetch = plan::next(next, target, source.head, limit).filter(|_| Instant::now() < deadline)?;
+            next = fetch.blocks.end() + 1;
+            Some(source.fetch(fetch))
+        });
+        let mut fetched = stream::iter(fetches).buffered(IN_FLIGHT);
+        while let Some(fetched) = fetched.next().await {
+            let fetched = fetched?;
+            let blocks = fetched.fetch.blocks.end() - fetched.fetch.blocks.start() + 1;
+            let logs = fetched.blocks.iter().map(|block| block.logs.len()).sum();
+            if let Some(limit) = self.limits[source.endpoint.place].accept(blocks, logs) {
+                tracing::info!(network = %self.network.name, endpoint = source.endpoint.number(), blocks = limit,
+                    "the endpoint takes only ranges of so many blocks");
+            }
+            if !self.apply(source, fetched).await? {
+                // Rewound or begun anew: what is in flight belongs to another history.
+                return Ok(());
+            }
+            self.snapshot.sync_remaining = Some(target.saturating_sub(self.next_block(first) - 1));
+            self.publish();
+            if self.limits[source.endpoint.place].blocks() < limit {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the next range smaller after a failure that may be due to its size; true when it did.
+    pub(super) fn shrink(&mut self, place: usize, trouble: &Trouble) -> bool {
+        let Trouble::Range { blocks, error, .. } = trouble else { return false };
+        let limit = &mut self.limits[place];
+        let before = limit.blocks();
+        // A replica that lags refuses blocks that it does not have, whatever their number.
+        let lags =
+            ["not found", "unknown block", "beyond", "head"].iter().any(|word| error.message.contains(word));
+        match error.outcome {
+            Outcome::Transport if error.message.starts_with("cannot connect") => {}
+            Outcome::RpcError if !lags => limit.refuse(*blocks),
+            Outcome::Http if !error.is_endpoint_failure() => limit.refuse(*blocks),
+            _ => limit.shrink(*blocks),
+        }
+        limit.blocks() < before && !error.is_endpoint_failure()
+    }
+}
