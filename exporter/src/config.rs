@@ -10,6 +10,7 @@ mod yaml;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use web3::types::H160;
@@ -141,6 +142,15 @@ pub struct Endpoint {
     pub headers: Vec<(String, Secret)>,
 }
 
+impl FromStr for Endpoint {
+    type Err = String;
+
+    /// A URL without headers of its own; a user part becomes one. The error does not quote the text.
+    fn from_str(text: &str) -> Result<Self, String> {
+        value::endpoint(&value::Written { text: text.to_owned(), ..value::Written::default() })
+    }
+}
+
 /// An RPC URL: only scheme, host and port can be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url(hyper::Uri);
@@ -248,7 +258,7 @@ networks:
     headers:
       authorization: '***'
   contract: 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed
-  confirmations: '2'
+  confirmations: 2
   poll_interval: 2s
   request_timeout: 10s
   max_block_range: 10000

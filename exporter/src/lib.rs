@@ -1,15 +1,21 @@
 //! Prometheus exporter for Tesseract coordination contracts.
 //!
 //! The modules in the order in which data passes through them; nothing imports from further down:
-//! config, rpc, chain, decode, plan, ledger, views, snapshot, state, follow, metrics, web.
+//! config, rpc, chain, decode, plan, ledger, views, snapshot, state, follow, metrics, web. Around them: cli
+//! and app start and stop everything, log and progress tell about it, health asks another process.
 
+pub mod app;
 pub mod chain;
+pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod follow;
+pub mod health;
 pub mod ledger;
+pub mod log;
 pub mod metrics;
 pub mod plan;
+pub mod progress;
 pub mod rpc;
 pub mod snapshot;
 pub mod state;

@@ -35,7 +35,7 @@ struct ShownNetwork<'a> {
     chain_id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     start_block: Option<u64>,
-    confirmations: String,
+    confirmations: serde_yaml::Value,
     poll_interval: String,
     request_timeout: String,
     max_block_range: u64,
@@ -59,9 +59,9 @@ impl<'a> ShownNetwork<'a> {
             chain_id: network.chain_id,
             start_block: network.start_block,
             confirmations: match network.confirmations {
-                Confirmations::Blocks(count) => count.to_string(),
-                Confirmations::Safe => "safe".to_owned(),
-                Confirmations::Finalized => "finalized".to_owned(),
+                Confirmations::Blocks(count) => count.into(),
+                Confirmations::Safe => "safe".into(),
+                Confirmations::Finalized => "finalized".into(),
             },
             poll_interval: format!("{:?}", network.poll_interval),
             request_timeout: format!("{:?}", network.request_timeout),

@@ -1,0 +1,162 @@
+//! The command line, and what each way of calling the program does. Starts no task itself.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Endpoint};
+use crate::{app, health, log};
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (revision ",
+    env!("TESSERACT_REVISION"),
+    ", rustc ",
+    env!("TESSERACT_RUSTC"),
+    ")"
+);
+
+/// Follows Tesseract coordination contracts and exposes what happens there as Prometheus metrics.
+#[derive(Debug, Parser)]
+#[command(name = "tesseract-exporter", version = VERSION, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// How to run.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Configuration file [default: exporter.yml, or where there is none the TESSERACT_* variables]
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+
+    /// Check the configuration, print what was understood with every secret masked, and exit
+    #[arg(long = "config.check")]
+    pub config_check: bool,
+
+    /// Where to serve metrics and pages
+    #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "0.0.0.0:8000")]
+    #[arg(value_parser = listen_address)]
+    pub listen_address: String,
+
+    /// Path of the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    #[arg(value_parser = telemetry_path)]
+    pub telemetry_path: String,
+
+    /// Least important log lines to write
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    pub log_level: log::Level,
+
+    /// How log lines are written
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "json")]
+    pub log_format: log::Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask a running exporter whether it serves; exit 0 if it does, else 1
+    Health {
+        /// Asks /-/healthy where the URL has no path, otherwise the URL as it is
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+        url: Endpoint,
+    },
+}
+
+/// Does what the command line says. Every failure is one clear line a mistake on standard error.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::Health { url }) => match health::ask(&url) {
+            Ok(answer) => say(answer),
+            Err(problem) => fail(problem),
+        },
+        None => run(&cli.options),
+    }
+}
+
+fn run(options: &Options) -> ExitCode {
+    let env = |name: &str| std::env::var(name).ok();
+    let config = match Config::find(options.config_file.as_deref(), &env) {
+        Ok(config) => config,
+        Err(mistakes) => return fail(mistakes),
+    };
+    if options.config_check {
+        return say(config.describe().trim_end());
+    }
+    match app::serve(options, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(problem),
+    }
+}
+
+/// A closed standard output is an error, as the reader did not get what it asked for.
+fn say(answer: impl Display) -> ExitCode {
+    match writeln!(std::io::stdout(), "{answer}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(problem: impl Display) -> ExitCode {
+    // Where standard error is closed nobody listens; the exit status still tells.
+    let _ = writeln!(std::io::stderr(), "{problem}");
+    ExitCode::FAILURE
+}
+
+/// `host:port`, or `:port` for every address of this machine.
+fn listen_address(text: &str) -> Result<String, &'static str> {
+    const EXPECTED: &str = "expected HOST:PORT, as in 127.0.0.1:8000, or :PORT";
+    let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
+    port.parse::<u16>().map_err(|_| EXPECTED)?;
+    Ok(format!("{}:{port}", if host.is_empty() { "0.0.0.0" } else { host }))
+}
+
+/// An absolute path that no other page has.
+fn telemetry_path(text: &str) -> Result<String, &'static str> {
+    let taken = matches!(text, "/" | "/health" | "/-/healthy" | "/-/ready") || text.starts_with("/runbooks/");
+    if taken {
+        return Err("another page has this path, expected one like /metrics");
+    }
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    if !text.starts_with('/') || !text.bytes().all(fits) {
+        return Err("expected a path like /metrics");
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses() {
+        assert_eq!(listen_address(":8000").as_deref(), Ok("0.0.0.0:8000"));
+        assert_eq!(listen_address("[::1]:80").as_deref(), Ok("[::1]:80"));
+        for text in ["", "8000", "host", "host:", "host:65536", "http://host/"] {
+            assert!(listen_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!(telemetry_path("/probe/metrics").as_deref(), Ok("/probe/metrics"));
+        for text in ["", "metrics", "/", "/health", "/runbooks/x", "/a?b", "/a b"] {
+            assert!(telemetry_path(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Log lines on standard error: JSON for machines, or text for people.
+//!
+//! Only this program's own lines: a dependency that logs a URL at some level has no way out.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal};
+
+use clap::ValueEnum;
+use indicatif::MultiProgress;
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A JSON object a line.
+    Json,
+    /// For people; coloured on a terminal.
+    Text,
+}
+
+/// The least important line that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// Starts logging. On a terminal, returns where progress bars go; the lines step aside for them.
+pub fn init(level: Level, format: Format) -> Option<MultiProgress> {
+    let terminal = io::stderr().is_terminal();
+    let bars = terminal.then(MultiProgress::new);
+    let layer = tracing_subscriber::fmt::layer()
+        // What cannot be written is lost: nobody reads it, and complaining would be written there too.
+        .log_internal_errors(false)
+        .with_writer(Stderr(bars.clone()));
+    let layer = match format {
+        Format::Json => layer.event_format(Json).boxed(),
+        Format::Text => layer.with_ansi(terminal).boxed(),
+    };
+    let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::from(level));
+    Registry::default().with(layer.with_filter(own)).init();
+    // A panic is a bug in one task; the others go on, and this says so in the log's own format.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let reason = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown");
+        tracing::error!(place, reason, "a bug: a task panicked");
+    }));
+    bars
+}
+
+/// Standard error, one whole line at a time.
+struct Stderr(Option<MultiProgress>);
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> &'a Self {
+        self
+    }
+}
+
+impl io::Write for &Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let write = || io::stderr().lock().write(line);
+        // A line in the middle of a bar would tear it.
+        self.0.as_ref().map_or_else(write, |bars| bars.suspend(write))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// `timestamp`, `level`, `message` and `logger`, then the fields in the order of the source.
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        let level = metadata.level().as_str().to_ascii_lowercase();
+        writer.write_str("{\"timestamp\":\"")?;
+        SystemTime.format_time(&mut writer)?;
+        let (message, logger) = (Value::from(fields.message), Value::from(metadata.target()));
+        writeln!(
+            writer,
+            "\",\"level\":\"{level}\",\"message\":{message},\"logger\":{logger}{}}}",
+            fields.rest
+        )
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    /// Each as `,"key":value`.
+    rest: String,
+}
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: impl Into<Value>) {
+        let value = value.into();
+        if field.name() == "message" {
+            self.message = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(self.rest, ",{}:{value}", Value::from(field.name()));
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.push(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field, format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Memory {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no test panics while it writes").write(line)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `log` writes as JSON.
+    fn written(log: impl FnOnce()) -> String {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let layer = tracing_subscriber::fmt::layer().event_format(Json).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(Registry::default().with(layer), log);
+        let bytes = memory.0.lock().expect("no test panics while it writes").clone();
+        String::from_utf8(bytes).expect("UTF-8")
+    }
+
+    #[test]
+    fn keys_stand_at_the_top_in_order() {
+        let line = written(|| tracing::warn!(zebra = 1, apple = %"x", ok = true, "two {}", "words"));
+        let (head, rest) = line.split_at(r#"{"timestamp":""#.len());
+        let (timestamp, rest) = rest.split_once('"').expect("a timestamp");
+        assert_eq!(head, r#"{"timestamp":""#);
+        assert!(timestamp.len() == 27 && timestamp.ends_with('Z'), "{timestamp}");
+        assert_eq!(
+            rest,
+            concat!(
+                r#","level":"warn","message":"two words","logger":"tesseract_exporter::log::tests","#,
+                r#""zebra":1,"apple":"x","ok":true}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_number_that_json_lacks_is_null() {
+        assert!(written(|| tracing::info!(rate = f64::NAN, "x")).ends_with("\"rate\":null}\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_one_line_of_json(text in any::<String>()) {
+            let line = written(|| tracing::info!(value = text.as_str(), shown = %text, "{text}"));
+            prop_assert_eq!(line.matches('\n').count(), 1);
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            for key in ["message", "value", "shown"] {
+                prop_assert_eq!(value[key].as_str(), Some(text.as_str()));
+            }
+        }
+    }
+}
