@@ -6,4 +6,5 @@ pub mod hostile;
 pub mod json_rpc;
 pub mod process;
 pub mod sim;
+pub mod stand_in;
 pub mod traffic;
