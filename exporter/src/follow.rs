@@ -224,10 +224,10 @@ impl Follower {
             oldest_state: self.horizon.map_or(0, |horizon| horizon.block),
             head: head.block.number,
         };
-        let Some(first) = self.find_first_block(&source).await? else {
-            return Err(Trouble::Incomplete("no contract at the address".to_owned()));
-        };
-        let Some(target) = head.confirmed.filter(|target| *target >= first) else {
+        let first = self.find_first_block(&source).await?;
+        let Some((first, target)) = first.zip(head.confirmed).filter(|(first, target)| target >= first)
+        else {
+            // No contract yet, or none of its blocks is confirmed: all there is was read.
             self.finish();
             return Ok(());
         };

@@ -10,7 +10,7 @@ mod known;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use web3::types::{H256, U256};
@@ -86,6 +86,40 @@ impl Ledger {
         while self.journal.len() > LONGEST_JOURNAL || (changes > LARGEST_JOURNAL && self.journal.len() > 1) {
             changes -= self.journal.pop_front().map_or(0, |step| step.changes.len());
         }
+    }
+
+    /// Where the given blocks leave in doubt what a look at every block would show: there the window must
+    /// be read, and a block that is not among them be looked at.
+    ///
+    /// A window that was told for a stretch of blocks may have been another one inside it. This matters
+    /// where a deadline is frozen, and where a transaction seems to be ready too late.
+    pub fn doubtful(&self, blocks: &[Block]) -> BTreeSet<u64> {
+        let mut doubtful = BTreeSet::new();
+        let mut opened: HashMap<H256, (u64, Transaction)> = HashMap::new();
+        for block in blocks {
+            for event in &block.events {
+                match event {
+                    Event::Buffered { tx_id, scheduled, frozen, .. } => {
+                        let transaction = Transaction::buffered(block, *scheduled, *frozen);
+                        opened.insert(*tx_id, (block.number, transaction));
+                    }
+                    Event::Ready { tx_id } => {
+                        let opened = opened.remove(tx_id).map(|(_, transaction)| transaction);
+                        let pending = opened.or_else(|| self.known.get(tx_id).copied().filter(|t| t.pending));
+                        if pending.is_some_and(|pending| pending.is_late(block.time, block.window)) {
+                            doubtful.extend([block.number.saturating_sub(1), block.number]);
+                        }
+                    }
+                    Event::Failed { class: Reason::SwapGroupTimeout, .. } => {
+                        doubtful.insert(block.number);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let frozen = opened.values().filter(|(_, transaction)| transaction.deadline != Deadline::Floating);
+        doubtful.extend(frozen.map(|(number, _)| number));
+        doubtful
     }
 
     /// Takes back steps until the ledger stands at this block; false, and nothing is changed, where the

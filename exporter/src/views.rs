@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use web3::api::{Eth, Namespace};
 use web3::ethabi::Token;
 use web3::transports::Batch;
-use web3::types::{BlockId, BlockNumber, Bytes, CallRequest, H160, U256};
+use web3::types::{BlockNumber, Bytes, CallRequest, H160};
 
 use crate::decode::ABI;
 use crate::rpc::{self, Endpoint, Node};
@@ -45,21 +45,6 @@ pub async fn read(endpoint: Arc<Endpoint>, contract: H160, block: u64) -> Result
     })
 }
 
-/// A view that is a number, at a block that may be long past.
-///
-/// # Errors
-/// The node does not have the state of that block, or could not be asked.
-pub async fn number_at(
-    endpoint: Arc<Endpoint>,
-    contract: H160,
-    view: &str,
-    block: u64,
-) -> Result<Option<U256>, rpc::Error> {
-    let at = BlockId::Number(block.into());
-    let answer = Eth::new(Node(endpoint)).call(request(contract, view), Some(at)).await;
-    Ok(value(view, answer)?.and_then(Token::into_uint))
-}
-
 /// Whether there is code at the address at a block that may be long past.
 ///
 /// # Errors
@@ -77,16 +62,14 @@ pub fn request(contract: H160, view: &str) -> CallRequest {
     CallRequest { to: Some(contract), data: input.ok().map(Bytes), ..CallRequest::default() }
 }
 
-/// The value of a view, from the answer to its call; `None` where the contract has no such view.
-///
-/// # Errors
-/// Any answer that does not come from the contract.
-pub fn value(view: &str, answer: web3::Result<Bytes>) -> Result<Option<Token>, rpc::Error> {
+/// The value of a view, from what its call returned; `None` where the contract has no such view.
+pub fn decode(view: &str, returned: &Bytes) -> Option<Token> {
+    ABI.function(view).ok()?.decode_output(&returned.0).ok()?.pop()
+}
+
+fn value(view: &str, answer: web3::Result<Bytes>) -> Result<Option<Token>, rpc::Error> {
     match answer.map_err(from_web3) {
-        Ok(bytes) => {
-            let function = ABI.function(view).ok();
-            Ok(function.and_then(|function| function.decode_output(&bytes.0).ok()?.pop()))
-        }
+        Ok(returned) => Ok(decode(view, &returned)),
         Err(error) if error.is_revert() => Ok(None),
         Err(error) => Err(error),
     }
@@ -104,6 +87,8 @@ fn from_web3(error: web3::Error) -> rpc::Error {
 
 #[cfg(test)]
 mod tests {
+    use web3::types::U256;
+
     use super::*;
 
     #[test]

@@ -8,7 +8,7 @@ use web3::types::{H256, U256};
 use super::Follower;
 use super::fetch::{Fetched, Reading, Source, Trouble};
 use super::window::{self, Piece};
-use crate::chain::Log;
+use crate::chain::{BlockRef, Log};
 use crate::decode::{self, Event};
 use crate::ledger::{Block, Ledger};
 
@@ -53,6 +53,7 @@ impl Follower {
         let decoded = decode_all(&fetched);
         let pieces = self.pieces(source, &fetched, &decoded).await?;
         let blocks = ledger_blocks(source, &fetched, &decoded, &pieces).await?;
+        let blocks = resolve_doubts(source, &fetched, &self.ledger, blocks).await?;
         self.ledger.apply(&blocks, fetched.last);
         self.compare(&fetched);
         for decoded in &decoded {
@@ -197,24 +198,50 @@ async fn ledger_blocks(
     pieces: &[Piece],
 ) -> Result<Vec<Block>, Trouble> {
     let first = *fetched.fetch.blocks.start();
-    let mut times: BTreeMap<u64, u64> = decoded.iter().map(|decoded| (decoded.block, decoded.time)).collect();
-    times.insert(fetched.last.number, fetched.last.time);
-    let last_before = pieces.iter().map(|piece| piece.from).filter(|from| *from > first).map(|from| from - 1);
-    let unknown: Vec<u64> = last_before.filter(|number| !times.contains_key(number)).collect();
-    times.extend(source.headers(&unknown).await?.iter().map(|h| (h.block.number, h.block.time)));
-    let mut events: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
-    for decoded in decoded {
-        events.entry(decoded.block).or_default().push(decoded.event.clone());
-    }
-    let window_of =
+    let window =
         |number: u64| pieces.iter().rev().find(|piece| piece.from <= number).and_then(|piece| piece.window);
-    let blocks = times.into_iter().map(|(number, time)| Block {
-        number,
-        time,
-        window: window_of(number),
-        events: events.remove(&number).unwrap_or_default(),
-    });
-    Ok(blocks.collect())
+    let empty = |number: u64, time: u64| Block { number, time, window: window(number), events: Vec::new() };
+    let mut blocks: BTreeMap<u64, Block> = BTreeMap::new();
+    blocks.insert(fetched.last.number, empty(fetched.last.number, fetched.last.time));
+    for decoded in decoded {
+        let block = blocks.entry(decoded.block).or_insert_with(|| empty(decoded.block, decoded.time));
+        block.events.push(decoded.event.clone());
+    }
+    let last_before = pieces.iter().map(|piece| piece.from).filter(|from| *from > first).map(|from| from - 1);
+    let unknown: Vec<u64> = last_before.filter(|number| !blocks.contains_key(number)).collect();
+    for header in source.headers(&unknown).await? {
+        let BlockRef { number, time, .. } = header.block;
+        blocks.insert(number, empty(number, time));
+    }
+    Ok(blocks.into_values().collect())
+}
+
+/// Reads the window, and blocks that were left out, where the ledger would otherwise have to guess.
+async fn resolve_doubts(
+    source: &Source,
+    fetched: &Fetched,
+    ledger: &Ledger,
+    blocks: Vec<Block>,
+) -> Result<Vec<Block>, Trouble> {
+    // The window at the last block was read with the range; below the range all is settled.
+    let inner = *fetched.fetch.blocks.start()..*fetched.fetch.blocks.end();
+    let doubtful: Vec<u64> = ledger.doubtful(&blocks).into_iter().filter(|n| inner.contains(n)).collect();
+    let mut blocks: BTreeMap<u64, Block> = blocks.into_iter().map(|block| (block.number, block)).collect();
+    let unseen: Vec<u64> = doubtful.iter().filter(|number| !blocks.contains_key(number)).copied().collect();
+    for header in source.headers(&unseen).await? {
+        let BlockRef { number, time, .. } = header.block;
+        let window = blocks.range(..number).next_back().or(blocks.range(number..).next());
+        let window = window.and_then(|(_, block)| block.window);
+        blocks.insert(number, Block { number, time, window, events: Vec::new() });
+    }
+    if fetched.window != Reading::Unavailable {
+        for (number, reading) in doubtful.iter().zip(source.windows_at(&doubtful).await?) {
+            if let (Some(block), Reading::Known(window)) = (blocks.get_mut(number), reading) {
+                block.window = window;
+            }
+        }
+    }
+    Ok(blocks.into_values().collect())
 }
 
 fn signed(number: U256) -> i64 {

@@ -16,8 +16,8 @@ use crate::plan::Fetch;
 use crate::rpc::{self, Endpoint, Outcome, Raw};
 use crate::views;
 
-/// So many headers are asked for in one exchange.
-pub(super) const HEADERS_AT_ONCE: usize = 100;
+/// So many calls are put into one exchange.
+pub(super) const CALLS_AT_ONCE: usize = 100;
 
 /// Why a cycle did not come to its end.
 #[derive(Debug)]
@@ -236,30 +236,43 @@ impl Source {
     /// The headers of these blocks, all of them.
     pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Header>, Trouble> {
         let mut headers = Vec::with_capacity(numbers.len());
-        for numbers in numbers.chunks(HEADERS_AT_ONCE) {
+        for numbers in numbers.chunks(CALLS_AT_ONCE) {
             let calls = numbers.iter().map(|number| header_call(*number)).collect();
             headers.extend(read_headers(self.endpoint.send(calls).await, numbers)?);
         }
         Ok(headers)
     }
 
+    /// The coordination window in force at each of these blocks.
+    pub(super) async fn windows_at(&self, blocks: &[u64]) -> Result<Vec<Reading>, Trouble> {
+        let mut windows = Vec::with_capacity(blocks.len());
+        for blocks in blocks.chunks(CALLS_AT_ONCE) {
+            let calls = blocks.iter().map(|block| self.view_call(WINDOW, *block)).collect();
+            for answer in self.endpoint.send(calls).await {
+                windows.push(reading(WINDOW, answer)?);
+            }
+        }
+        Ok(windows)
+    }
+
     /// The coordination window in force at a block.
     pub(super) async fn window_at(&self, block: u64) -> Result<Reading, Trouble> {
-        reading(views::number_at(self.endpoint.clone(), self.contract, WINDOW, block).await)
+        reading(WINDOW, self.endpoint.send_one(self.view_call(WINDOW, block)).await)
     }
 
     /// The number of transactions ever buffered at a block.
     pub(super) async fn count_at(&self, block: u64) -> Result<Reading, Trouble> {
-        reading(views::number_at(self.endpoint.clone(), self.contract, COUNT, block).await)
+        reading(COUNT, self.endpoint.send_one(self.view_call(COUNT, block)).await)
     }
 
     fn state_calls(&self, block: u64) -> Vec<Call> {
         let asked = if block >= self.oldest_state { &[WINDOW, COUNT][..] } else { &[] };
-        let call = |view: &&str| {
-            let request = web3::helpers::serialize(&views::request(self.contract, view));
-            rpc::call("eth_call", vec![request, quantity(block)])
-        };
-        asked.iter().map(call).collect()
+        asked.iter().map(|view| self.view_call(view, block)).collect()
+    }
+
+    fn view_call(&self, view: &str, block: u64) -> Call {
+        let request = web3::helpers::serialize(&views::request(self.contract, view));
+        rpc::call("eth_call", vec![request, quantity(block)])
     }
 
     fn state(
@@ -269,16 +282,7 @@ impl Source {
     ) -> Result<[Reading; 2], Trouble> {
         let mut state = [Reading::Unavailable; 2];
         for ((place, view), answer) in state.iter_mut().zip([WINDOW, COUNT]).zip(answers) {
-            let value = match answer {
-                Ok(raw) => {
-                    let bytes: Bytes = serde_json::from_str(raw.get())
-                        .map_err(|error| Trouble::Incomplete(format!("cannot read {view}(): {error}")))?;
-                    views::value(view, Ok(bytes)).map(|token| token.and_then(Token::into_uint))
-                }
-                Err(error) if error.is_revert() => Ok(None),
-                Err(error) => Err(error),
-            };
-            *place = reading(value)?;
+            *place = reading(view, answer)?;
             // Every node keeps the state close to the head: there its absence is a replica that lags.
             if *place == Reading::Unavailable && block + RECENT_STATE > self.head {
                 return Err(Trouble::Incomplete(format!("no state of block {block}")));
@@ -295,9 +299,14 @@ const COUNT: &str = "transaction_count";
 const RECENT_STATE: u64 = 100;
 
 /// A JSON-RPC error that is no refusal by the contract means that the state is not there.
-fn reading(value: Result<Option<U256>, rpc::Error>) -> Result<Reading, Trouble> {
-    match value {
-        Ok(value) => Ok(Reading::Known(value)),
+fn reading(view: &str, answer: Result<Raw, rpc::Error>) -> Result<Reading, Trouble> {
+    match answer {
+        Ok(raw) => {
+            let bytes: Bytes = serde_json::from_str(raw.get())
+                .map_err(|error| Trouble::Incomplete(format!("cannot read {view}(): {error}")))?;
+            Ok(Reading::Known(views::decode(view, &bytes).and_then(Token::into_uint)))
+        }
+        Err(error) if error.is_revert() => Ok(Reading::Known(None)),
         Err(error) if error.outcome == Outcome::RpcError => Ok(Reading::Unavailable),
         Err(error) => Err(error.into()),
     }

@@ -1,7 +1,7 @@
 //! A block that does not follow from the processed one: another branch, or a balancer that wavers.
 
 use super::Follower;
-use super::fetch::{HEADERS_AT_ONCE, Source, Trouble};
+use super::fetch::{CALLS_AT_ONCE, Source, Trouble};
 
 /// The other branch must be told this often in a row before it is followed.
 const CHECKS: usize = 4;
@@ -26,7 +26,7 @@ impl Follower {
         let Some(new_hash) = new_hash else { return Ok(()) };
         let boundaries: Vec<_> = self.ledger.boundaries().collect();
         let mut shared = None;
-        for boundaries in boundaries.chunks(HEADERS_AT_ONCE) {
+        for boundaries in boundaries.chunks(CALLS_AT_ONCE) {
             let numbers: Vec<u64> = boundaries.iter().map(|boundary| boundary.number).collect();
             let headers = source.headers(&numbers).await?;
             let same = boundaries.iter().zip(headers).find(|(ours, theirs)| ours.hash == theirs.block.hash);

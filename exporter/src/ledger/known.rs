@@ -6,6 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 use web3::types::{H256, U256};
 
+use super::Block;
+
 /// A transaction that was buffered and is not ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Transaction {
@@ -30,6 +32,16 @@ pub(super) enum Deadline {
 }
 
 impl Transaction {
+    /// As it is right after it was buffered in this block.
+    pub(super) fn buffered(block: &Block, scheduled: U256, frozen: bool) -> Self {
+        let deadline = match (frozen, block.window) {
+            (false, _) => Deadline::Floating,
+            (true, Some(window)) => Deadline::Frozen(scheduled.saturating_add(window)),
+            (true, None) => Deadline::Never,
+        };
+        Self { buffered: block.time, scheduled, deadline, pending: true }
+    }
+
     fn deadline(&self, window: Option<U256>) -> Option<U256> {
         match self.deadline {
             Deadline::Floating => window.map(|window| self.scheduled.saturating_add(window)),

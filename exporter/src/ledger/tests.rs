@@ -258,3 +258,19 @@ fn the_journal_is_bounded_and_says_where_it_ends() {
     assert!(ledger.rewind(800));
     assert_eq!(ledger.block().map(|block| block.number), Some(800));
 }
+
+#[test]
+fn doubts_are_raised_where_the_window_decides_and_nowhere_else() {
+    let ledger = Ledger::default();
+    let ready = |n| Event::Ready { tx_id: id(n) };
+    let opening =
+        vec![buffered(1, 1000.into(), true), buffered(2, 1000.into(), false), buffered(3, 1000.into(), true)];
+    let doubtful = |time| {
+        let blocks =
+            [block(5, 1000, 30, opening.clone()), block(9, time, 30, vec![ready(1), ready(2), ready(3)])];
+        ledger.doubtful(&blocks).into_iter().collect::<Vec<_>>()
+    };
+    assert!(doubtful(1030).is_empty());
+    assert_eq!(doubtful(1031), [8, 9]);
+    assert_eq!(ledger.doubtful(&[block(5, 1000, 30, opening.clone())]).into_iter().collect::<Vec<_>>(), [5]);
+}
