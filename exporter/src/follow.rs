@@ -129,7 +129,7 @@ struct Follower {
     publish: watch::Sender<Arc<Snapshot>>,
     state: Option<PathBuf>,
     /// Loaded, but not yet known to be of this chain.
-    loaded: Option<Saved>,
+    loaded: Option<Saved<'static>>,
     saved_at: Instant,
     saved_block: Option<u64>,
     save_failed: bool,

@@ -2,6 +2,7 @@
 //!
 //! The first line says format, checksum and length of the rest. Never reads the network.
 
+use std::borrow::Cow;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ const FORMAT: u32 = 1;
 
 /// What a restart needs to go on where it stopped.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Saved {
+pub struct Saved<'a> {
     /// Of which chain it is.
     pub chain_id: u64,
     /// Of which contract it is.
@@ -29,7 +30,7 @@ pub struct Saved {
     /// `transaction_count()` minus buffered events, and the block at which this was last compared.
     pub compared: Option<(u64, i64)>,
     /// Everything known up to its block.
-    pub ledger: Ledger,
+    pub ledger: Cow<'a, Ledger>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,7 +62,7 @@ pub fn lock(directory: &Path) -> Result<File, String> {
 ///
 /// # Errors
 /// Whatever the file system says; the file is then as it was.
-pub fn save(path: &Path, saved: &Saved) -> io::Result<()> {
+pub fn save(path: &Path, saved: &Saved<'_>) -> io::Result<()> {
     let body = serde_json::to_vec(saved)?;
     let seal = Seal { format: FORMAT, keccak256: H256(keccak256(&body)), length: body.len() };
     let temporary = path.with_extension("tmp");
@@ -79,7 +80,7 @@ pub fn save(path: &Path, saved: &Saved) -> io::Result<()> {
 ///
 /// # Errors
 /// One line that says why the file is not believed.
-pub fn load(path: &Path, contract: H160, start_block: Option<u64>) -> Result<Option<Saved>, String> {
+pub fn load(path: &Path, contract: H160, start_block: Option<u64>) -> Result<Option<Saved<'static>>, String> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -108,7 +109,7 @@ fn write(path: &Path, seal: &Seal, body: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn unseal(bytes: &[u8]) -> Result<Saved, String> {
+fn unseal(bytes: &[u8]) -> Result<Saved<'static>, String> {
     let torn = || "is torn or damaged".to_owned();
     let end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(torn)?;
     let (first, body) = (&bytes[..end], &bytes[end + 1..]);
@@ -129,14 +130,14 @@ mod tests {
 
     use super::*;
 
-    fn saved() -> Saved {
+    fn saved() -> Saved<'static> {
         Saved {
             chain_id: 1,
             contract: H160::repeat_byte(1),
             start_block: Some(5),
             first_block: 5,
             compared: Some((9, 0)),
-            ledger: Ledger::default(),
+            ledger: Cow::Owned(Ledger::default()),
         }
     }
 

@@ -2,6 +2,9 @@
 //!
 //! A state file that cannot be written or believed costs time, never a number.
 
+use std::borrow::Cow;
+
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use super::Follower;
@@ -9,7 +12,7 @@ use crate::state::{self, Saved};
 
 impl Follower {
     /// Goes on from saved progress, if it is of this chain.
-    pub(super) fn resume(&mut self, saved: Saved, chain_id: u64) {
+    pub(super) fn resume(&mut self, saved: Saved<'static>, chain_id: u64) {
         let network = &self.network.name;
         if saved.chain_id != chain_id {
             tracing::warn!(
@@ -28,7 +31,7 @@ impl Follower {
         self.first_block = Some(saved.first_block);
         self.compared = saved.compared;
         self.saved_block = saved.ledger.block().map(|block| block.number);
-        self.ledger = saved.ledger;
+        self.ledger = saved.ledger.into_owned();
     }
 
     /// Saves progress when that is due and there is any.
@@ -48,9 +51,10 @@ impl Follower {
             start_block: self.network.start_block,
             first_block,
             compared: self.compared,
-            ledger: self.ledger.clone(),
+            ledger: Cow::Borrowed(&self.ledger),
         };
-        match state::save(path, &saved) {
+        // The disk may be slow; scrapes go on meanwhile on the other worker.
+        match block_in_place(|| state::save(path, &saved)) {
             Ok(()) => (self.saved_block, self.save_failed) = (block, false),
             Err(error) => {
                 if !self.save_failed {

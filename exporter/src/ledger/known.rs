@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use web3::types::{H256, U256};
 
 use super::Block;
@@ -57,8 +57,8 @@ impl Transaction {
 }
 
 /// All transactions that are not ready, and the pending ones by age and deadline.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<(H256, Transaction)>", into = "Vec<(H256, Transaction)>")]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Vec<(H256, Transaction)>")]
 pub(super) struct Known {
     all: HashMap<H256, Transaction>,
     by_age: BTreeSet<(u64, H256)>,
@@ -137,8 +137,8 @@ impl From<Vec<(H256, Transaction)>> for Known {
     }
 }
 
-impl From<Known> for Vec<(H256, Transaction)> {
-    fn from(known: Known) -> Self {
-        known.all.into_iter().collect()
+impl Serialize for Known {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.all)
     }
 }
