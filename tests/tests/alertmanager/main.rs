@@ -92,11 +92,11 @@ async fn one_message_for_the_reasons_of_one_network_and_another_for_the_next_net
     let of = |network: &'static str| {
         move |it: &Message| it.service == Service::Slack && it.text().contains(network)
     };
-    let first = stand_in.wait_for("network a", PATIENCE, of("on a\n")).await;
-    assert!(first.text().contains("[WARNING x2] TesseractTransactionFailed on a"), "{}", first.text());
+    let first =
+        stand_in.wait_for("network a", PATIENCE, of("[WARNING x2] TesseractTransactionFailed on a\n")).await;
     assert!(first.text().contains("Reason: one") && first.text().contains("Reason: two"), "{}", first.text());
     assert!(!first.text().contains("Reason: three"), "{}", first.text());
-    stand_in.wait_for("network b", PATIENCE, of("on b\n")).await;
+    stand_in.wait_for("network b", PATIENCE, of("[WARNING] TesseractTransactionFailed on b\n")).await;
 }
 
 #[tokio::test]
@@ -222,7 +222,8 @@ async fn long_texts_and_many_alerts_stay_readable() {
     let (stand_in, alertmanager) = everything_on().await;
     let alerts: Vec<_> = (0..40).map(|n| failed("a", &format!("r{n}"), &"<long> ".repeat(2000))).collect();
     alertmanager.post(&alerts).await;
-    let slack = stand_in.wait_for("Slack", PATIENCE, |it| it.service == Service::Slack).await;
+    let all = |it: &Message| it.service == Service::Slack && it.text().contains("[WARNING x40]");
+    let slack = stand_in.wait_for("Slack, with all of them", PATIENCE, all).await;
     let text = slack.body["attachments"][0]["text"].as_str().unwrap();
     assert!(text.contains("… 40 in all; the first 8 are shown."), "{text}");
     assert!(text.ends_with("|Silence>"), "the links are still there");
