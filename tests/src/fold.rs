@@ -23,7 +23,7 @@ pub use history::{Block, read};
 const BOUNDS: [u64; 17] = [1, 2, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 21600, 86400];
 
 /// Every confirmed family, without the suffixes of the histograms.
-const CONFIRMED: [&str; 15] = [
+pub const CONFIRMED: [&str; 15] = [
     "tesseract_transactions_buffered_total",
     "tesseract_transactions_ready_total",
     "tesseract_transactions_failed_total",
