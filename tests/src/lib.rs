@@ -5,6 +5,7 @@ pub mod fold;
 pub mod hostile;
 pub mod json_rpc;
 pub mod process;
+pub mod prometheus;
 pub mod rig;
 pub mod sim;
 pub mod stand_in;
