@@ -66,7 +66,7 @@ pub(super) fn read(
 
 /// Reads a small text file.
 pub(super) fn read_file(path: &Path) -> Result<String, String> {
-    let reason = |error: std::io::Error| error.to_string();
+    let reason = |error: std::io::Error| format!("cannot be read: {error}");
     let file = std::fs::File::open(path).map_err(reason)?;
     if file.metadata().map_err(reason)?.is_dir() {
         // What a container engine puts in place of a mounted file that is missing.
@@ -223,7 +223,7 @@ impl Reader<'_> {
         let file = value::path(written)?;
         let text = read_file(&self.dir.join(file)).map_err(|what| format!("{written} {what}"))?;
         let content = Written { text: text.trim().to_owned(), ..Written::default() };
-        value::endpoint(&content).map_err(|what| format!("in {written}: {what}"))
+        value::endpoint(&content).map_err(|what| format!("the content of {written} {what}"))
     }
 
     fn headers(&mut self, fields: &Fields<'_>) -> Vec<(String, Secret)> {

@@ -33,7 +33,11 @@ impl Written {
 /// As it may be shown in a message.
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.secret { f.write_str("the value") } else { f.write_str(&quote(&self.text)) }
+        match self {
+            Self { secret: true, .. } => f.write_str("the value"),
+            Self { number: true, text, .. } => f.write_str(text),
+            Self { text, .. } => f.write_str(&quote(text)),
+        }
     }
 }
 
