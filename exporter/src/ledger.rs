@@ -104,10 +104,13 @@ impl Ledger {
                         opened.insert(*tx_id, (block.number, transaction));
                     }
                     Event::Ready { tx_id } => {
-                        let opened = opened.remove(tx_id).map(|(_, transaction)| transaction);
-                        let pending = opened.or_else(|| self.known.get(tx_id).copied().filter(|t| t.pending));
+                        let opened = opened.remove(tx_id);
+                        let known = || self.known.get(tx_id).copied().filter(|t| t.pending);
+                        let pending = opened.map(|(_, transaction)| transaction).or_else(known);
                         if pending.is_some_and(|pending| pending.is_late(block.time, block.window)) {
                             doubtful.extend([block.number.saturating_sub(1), block.number]);
+                            // It may seem late only because the window at its buffering was another one.
+                            doubtful.extend(opened.map(|(number, _)| number));
                         }
                     }
                     Event::Failed { class: Reason::SwapGroupTimeout, .. } => {
