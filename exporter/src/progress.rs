@@ -2,9 +2,10 @@
 //!
 //! Only looks at snapshots. Keeping up with the head, a few blocks at a time, is not catching up.
 
+use std::fmt::Write;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -76,8 +77,12 @@ impl Drop for CatchingUp {
 }
 
 fn new_bar(bars: &MultiProgress, network: &str) -> ProgressBar {
-    const TEMPLATE: &str = "{prefix} {wide_bar} {human_pos}/{human_len} blocks, {per_sec}, {eta} left";
+    const TEMPLATE: &str = "{prefix} {wide_bar} {human_pos}/{human_len} blocks, {rate}/s, {eta} left";
     let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    // The built-in rate shows four decimals, which nobody can read while they change.
+    let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+        let _ = write!(out, "{:.0}", state.per_sec());
+    });
     bars.add(ProgressBar::new(0).with_style(style).with_prefix(network.to_owned()))
 }
 
