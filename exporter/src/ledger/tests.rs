@@ -271,6 +271,6 @@ fn doubts_are_raised_where_the_window_decides_and_nowhere_else() {
         ledger.doubtful(&blocks).into_iter().collect::<Vec<_>>()
     };
     assert!(doubtful(1030).is_empty());
-    assert_eq!(doubtful(1031), [8, 9]);
+    assert_eq!(doubtful(1031), [5, 8, 9]);
     assert_eq!(ledger.doubtful(&[block(5, 1000, 30, opening.clone())]).into_iter().collect::<Vec<_>>(), [5]);
 }
