@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_yaml::Value;
+use tesseract_tests::process::Launch;
 
 /// Built here; every other image comes from a registry.
 const BUILT: [&str; 2] = ["exporter", "simchain"];
@@ -135,6 +136,22 @@ fn the_demo_sets_only_what_the_stack_reads() {
         assert!(name.starts_with("COMPOSE_") || compose.contains(name), "{name} is read by nothing");
         assert!(!value.starts_with("./") || root().join(value).is_file(), "{name}: {value} does not exist");
     }
+}
+
+#[tokio::test]
+async fn the_exporter_accepts_the_example_of_several_networks() {
+    let variables = variables(&read("exporter.example.yml"));
+    let mut launch = Launch::config(&read("exporter.example.yml")).arg("--config.check");
+    for name in variables {
+        let value = if name == "TESSERACT_CONTRACT" {
+            format!("0x{:040x}", 1)
+        } else {
+            "http://localhost".to_owned()
+        };
+        launch = launch.env(&name, &value);
+    }
+    let check = launch.run().await;
+    assert!(check.status.success(), "{check:?}");
 }
 
 #[test]
