@@ -4,6 +4,7 @@ const INK = "#9fa7b3";
 const GRID = "rgba(204, 204, 220, 0.08)";
 const PANEL = [24, 27, 31]; // the panel's background, for fills that must cover what is under them
 const FONT = "11px Inter, sans-serif";
+const WHOLE = [1, 2, 5].flatMap((digit) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7].map((power) => digit * power)).sort((a, b) => a - b);
 const clock = (seconds) => new Date(seconds * 1000).toTimeString().slice(0, 5);
 
 const timeAxis = { stroke: INK, grid: { stroke: GRID }, ticks: { show: false }, font: FONT, size: 24, values: (_, splits) => splits.map(clock) };
@@ -36,7 +37,7 @@ function drawTimeseries(box, panel) {
   const plot = new uPlot({
     ...frame(box, legend),
     scales: { x: timeScale, y: { range: (_, low, high) => bounds(low, high, custom, min, max, limit) } },
-    axes: [timeAxis, valueAxis({ values: (_, splits) => splits.map((value) => formatValue(value, unit, unit === "short" ? decimals : undefined)) })],
+    axes: [timeAxis, valueAxis({ ...(decimals === 0 && { incrs: WHOLE }), values: (_, splits) => splits.map((value) => formatValue(value, unit, unit === "short" ? decimals : undefined)) })],
     series: [{}, ...series],
     hooks: { drawClear: [drawEvents], draw: [(u) => limit !== undefined && drawLimit(u, limit, thresholds)] },
   }, [times, ...data]);
@@ -89,7 +90,7 @@ function drawStateTimeline(box, panel) {
     }
     const bars = states.map(({ value, from, to }) => {
       const { text, color } = display(field, value);
-      return element("div", { class: "state", style: `left:${place(Math.max(from, MODEL.start))};right:calc(100% - ${place(Math.min(to, MODEL.end))});background:${color}` }, to - from > 240 ? text : "");
+      return element("div", { class: "state", style: `left:${place(Math.max(from, MODEL.start))};right:calc(100% - ${place(Math.min(to, MODEL.end))});background:${color}` }, to - from > (MODEL.end - MODEL.start) * 0.06 ? text : "");
     });
     return element("div", { class: "timeline" }, element("span", { class: "name" }, name), element("div", { class: "states" }, ...bars));
   });

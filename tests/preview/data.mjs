@@ -75,7 +75,7 @@ async function events({ name, iconColor, target, useValueForTime }, context) {
     let open;
     for (const [time, value] of values.map(([t, v]) => (useValueForTime ? [Number(v) / 1000, 1] : [t, Number(v)]))) {
       if (!(value > 0)) continue;
-      if (open && open.to + 60 >= time) open.to = time;
+      if (open && open.to + step >= time) open.to = time;
       else found.push((open = { name, color: iconColor, from: time, to: time }));
     }
   }

@@ -44,7 +44,7 @@ function display(field, value) {
 function mapping(field, value) {
   for (const { type, options } of field.mappings ?? []) {
     if (type === "value" && options[String(value)]) return options[String(value)];
-    if (type === "special" && Number.isNaN(value)) return options.result;
+    if (type === "special" && (value === null || Number.isNaN(value))) return options.result; // JSON has no NaN
   }
 }
 

@@ -8,8 +8,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tesseract_tests::process::{Exporter, free_port};
 use tesseract_tests::prometheus::Prometheus;
-use tesseract_tests::sim::{Call, Chain, Params, Sim, Variant};
-use tokio::net::TcpListener;
+use tesseract_tests::sim::{Call, Params, Sim, Variant};
 use tokio::time::{interval, timeout};
 use web3::types::H160;
 
@@ -75,9 +74,9 @@ async fn lively(variant: Variant, seed: u64) -> Sim {
     let block_time = Duration::from_secs(2);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let genesis_time = now - history * block_time.as_secs();
-    let mut chain = Chain::new(Params { seed, variant, block_time, genesis_time, ..Params::default() });
-    chain.advance(history);
-    let mut sim = Sim::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), chain).unwrap();
+    let params = Params { seed, variant, block_time, genesis_time, ..Params::default() };
+    let mut sim = Sim::start(params).await.unwrap();
+    sim.advance(history);
     sim.run(SPEED);
     sim
 }
