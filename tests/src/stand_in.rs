@@ -205,6 +205,7 @@ fn path(service: Service) -> &'static str {
 /// What the real services insist on.
 fn check(service: Service, body: &Value) -> Result<(), &'static str> {
     let text = |value: &Value| value.as_str().is_some_and(|it| !it.is_empty());
+    let links = |body: &Value| body["links"].as_array().cloned().unwrap_or_default().into_iter();
     match service {
         Service::Slack => {
             let attached = body["attachments"].as_array().is_some_and(|all| {
@@ -222,6 +223,7 @@ fn check(service: Service, body: &Value) -> Result<(), &'static str> {
                     () if !text(&payload["summary"]) => Err("'payload.summary' is missing or blank"),
                     () if !text(&payload["source"]) => Err("'payload.source' is missing or blank"),
                     () if !severities.contains(&severity) => Err("'payload.severity' is invalid"),
+                    () if !links(body).all(|it| text(&it["href"])) => Err("'links.href' is missing or blank"),
                     () => Ok(()),
                 }
             }
@@ -244,5 +246,45 @@ fn strings(value: &Value, visit: &mut impl FnMut(&str)) {
         Value::Array(items) => items.iter().for_each(|it| strings(it, visit)),
         Value::Object(fields) => fields.values().for_each(|it| strings(it, visit)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn links_are_what_a_reader_can_follow() {
+        let body = json!({
+            "text": "see <http://a.example/x?y=1&amp;z=%22|this> or http://b.example/ and http, then <http://a.example/x?y=1&amp;z=%22|again>",
+            "links": [{"href": "https://c.example/#/d?filter=%7B%7D"}],
+        });
+        let message = Message { service: Service::Slack, body, at: Instant::now() };
+        let expected =
+            ["https://c.example/#/d?filter=%7B%7D", "http://a.example/x?y=1&z=%22", "http://b.example/"];
+        assert_eq!(message.links(), expected);
+    }
+
+    #[test]
+    fn it_refuses_what_the_services_refuse() {
+        let page = json!({
+            "routing_key": "k",
+            "event_action": "trigger",
+            "payload": {"summary": "s", "source": "s", "severity": "critical"},
+            "links": [{"href": ""}],
+        });
+        let refusals = [
+            (Service::Slack, json!({}), "no_text"),
+            (Service::Slack, json!({"attachments": [{"text": "t"}]}), "no_text"),
+            (Service::PagerDuty, json!({"event_action": "trigger"}), "'routing_key' is missing or blank"),
+            (Service::PagerDuty, page, "'links.href' is missing or blank"),
+            (Service::Webhook, json!({"alert": 1}), "no alerts"),
+        ];
+        for (service, body, why) in refusals {
+            assert_eq!(check(service, &body), Err(why), "{service:?} {body}");
+        }
+        assert_eq!(check(Service::Slack, &json!({"attachments": [{"text": "t", "fallback": "f"}]})), Ok(()));
     }
 }

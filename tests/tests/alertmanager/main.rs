@@ -235,6 +235,21 @@ async fn long_texts_and_many_alerts_stay_readable() {
     );
 }
 
+#[tokio::test]
+async fn an_alert_of_somebody_else_without_texts_and_links_arrives_too() {
+    let (stand_in, alertmanager) = everything_on().await;
+    alertmanager
+        .post(&[
+            json!({"labels": {"alertname": "AlertmanagerDown", "severity": "critical"}, "annotations": {}}),
+        ])
+        .await;
+    let slack = stand_in.wait_for("Slack", PATIENCE, |it| it.service == Service::Slack).await;
+    let text = slack.body["attachments"][0]["text"].as_str().unwrap();
+    assert!(text.starts_with("*AlertmanagerDown*\n*Severity:* critical  *Since:* "), "{text}");
+    assert!(!text.contains("Runbook") && text.ends_with("|Silence>"), "{text}");
+    stand_in.wait_for("PagerDuty", PATIENCE, |it| it.service == Service::PagerDuty).await;
+}
+
 /// With every receiver on, and none but the stand-in behind them.
 async fn everything_on() -> (StandIn, Alertmanager) {
     let stand_in = StandIn::start().await.unwrap();
