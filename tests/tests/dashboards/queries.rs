@@ -74,7 +74,9 @@ async fn lively(variant: Variant, seed: u64) -> Sim {
     let block_time = Duration::from_secs(2);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let genesis_time = now - history * block_time.as_secs();
-    let params = Params { seed, variant, block_time, genesis_time, ..Params::default() };
+    // No incidents but those that the test causes: a pause of its own must not meet another's.
+    let incidents_per_day = 0;
+    let params = Params { seed, variant, block_time, genesis_time, incidents_per_day, ..Params::default() };
     let mut sim = Sim::start(params).await.unwrap();
     sim.advance(history);
     sim.run(SPEED);
