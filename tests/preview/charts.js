@@ -4,18 +4,37 @@ const INK = "#9fa7b3";
 const GRID = "rgba(204, 204, 220, 0.08)";
 const PANEL = [24, 27, 31]; // the panel's background, for fills that must cover what is under them
 const FONT = "11px Inter, sans-serif";
-const WHOLE = [1, 2, 5].flatMap((digit) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7].map((power) => digit * power)).sort((a, b) => a - b);
+const WHOLE = [1, 2, 5]
+  .flatMap((digit) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7].map((power) => digit * power))
+  .sort((a, b) => a - b);
 const clock = (seconds) => new Date(seconds * 1000).toTimeString().slice(0, 5);
 
-const timeAxis = { stroke: INK, grid: { stroke: GRID }, ticks: { show: false }, font: FONT, size: 24, values: (_, splits) => splits.map(clock) };
-const valueAxis = (more) => ({ stroke: INK, grid: { stroke: GRID }, ticks: { show: false }, font: FONT, size: 68, ...more });
+const timeAxis = {
+  stroke: INK,
+  grid: { stroke: GRID },
+  ticks: { show: false },
+  font: FONT,
+  size: 24,
+  values: (_, splits) => splits.map(clock),
+};
+const valueAxis = (more) => ({
+  stroke: INK,
+  grid: { stroke: GRID },
+  ticks: { show: false },
+  font: FONT,
+  size: 68,
+  ...more,
+});
 const timeScale = { range: [MODEL.start, MODEL.end] };
 
 function drawTimeseries(box, panel) {
   const shown = panel.series
     .map((series) => ({ ...series, field: fieldOf(panel, series.name, series.refId) }))
     .filter(({ field }) => !field.custom.hideFrom?.viz)
-    .map((series) => ({ ...series, colour: series.field.color.mode === "fixed" ? shade(series.field.color.fixedColor) : paletteColour(series.name) }));
+    .map((series) => ({
+      ...series,
+      colour: series.field.color.mode === "fixed" ? shade(series.field.color.fixedColor) : paletteColour(series.name),
+    }));
   if (!shown.length) return noData(box, panel);
 
   const { custom, unit, decimals, min, max, thresholds } = panel.fieldConfig.defaults;
@@ -27,20 +46,35 @@ function drawTimeseries(box, panel) {
   box.append(legend);
 
   const style = ({ colour }) => ({
-    stroke: colour, width: bars ? 0 : custom.lineWidth, points: { show: false }, spanGaps: false,
+    stroke: colour,
+    width: bars ? 0 : custom.lineWidth,
+    points: { show: false },
+    spanGaps: false,
     fill: custom.stacking ? mix(colour, custom.fillOpacity / 100) : fade(colour, custom.fillOpacity / 100),
     ...(bars && { paths: uPlot.paths.bars({ size: [0.8, 12] }) }),
   });
   // Stacked: sums, the whole stack first, each next one covering it but for the share on top.
-  const data = custom.stacking ? rows.map((_, i) => times.map((__, t) => sum(rows.slice(0, i + 1), t))).reverse() : rows;
+  const data = custom.stacking
+    ? rows.map((_, i) => times.map((__, t) => sum(rows.slice(0, i + 1), t))).reverse()
+    : rows;
   const series = custom.stacking ? shown.map(style).reverse() : shown.map(style);
-  const plot = new uPlot({
-    ...frame(box, legend),
-    scales: { x: timeScale, y: { range: (_, low, high) => bounds(low, high, custom, min, max, limit) } },
-    axes: [timeAxis, valueAxis({ ...(decimals === 0 && { incrs: WHOLE }), values: (_, splits) => splits.map((value) => formatValue(value, unit, unit === "short" ? decimals : undefined)) })],
-    series: [{}, ...series],
-    hooks: { drawClear: [drawEvents], draw: [(u) => limit !== undefined && drawLimit(u, limit, thresholds)] },
-  }, [times, ...data]);
+  const plot = new uPlot(
+    {
+      ...frame(box, legend),
+      scales: { x: timeScale, y: { range: (_, low, high) => bounds(low, high, custom, min, max, limit) } },
+      axes: [
+        timeAxis,
+        valueAxis({
+          ...(decimals === 0 && { incrs: WHOLE }),
+          values: (_, splits) =>
+            splits.map((value) => formatValue(value, unit, unit === "short" ? decimals : undefined)),
+        }),
+      ],
+      series: [{}, ...series],
+      hooks: { drawClear: [drawEvents], draw: [(u) => limit !== undefined && drawLimit(u, limit, thresholds)] },
+    },
+    [times, ...data],
+  );
   box.prepend(plot.root);
 }
 
@@ -51,7 +85,7 @@ function drawHeatmap(box, panel) {
   if (!buckets.length) return noData(box, panel);
   const times = timesOf(panel);
   const upTo = buckets.map(({ points }) => align(times, points));
-  const counts = upTo.map((row, i) => row.map((value, t) => (value ?? 0) - (i ? upTo[i - 1][t] ?? 0 : 0)));
+  const counts = upTo.map((row, i) => row.map((value, t) => (value ?? 0) - (i ? (upTo[i - 1][t] ?? 0) : 0)));
   const most = Math.max(...counts.flat(), 1e-9);
   const names = buckets.map(({ le }) => (Number.isFinite(le) ? formatValue(le, "s") : "more"));
   const cells = (u) => {
@@ -59,21 +93,32 @@ function drawHeatmap(box, panel) {
     u.ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
     u.ctx.clip();
     const width = u.valToPos(times[0] + panel.step, "x", true) - u.valToPos(times[0], "x", true);
-    counts.forEach((row, i) => row.forEach((count, t) => {
-      if (count <= panel.options.filterValues.le) return;
-      const [bottom, top] = [u.valToPos(i, "y", true), u.valToPos(i + 1, "y", true)];
-      u.ctx.fillStyle = mix("#8ab8ff", 0.15 + 0.85 * (count / most) ** panel.options.color.exponent);
-      u.ctx.fillRect(u.valToPos(times[t] - panel.step, "x", true), top, width - 1, bottom - top - 1);
-    }));
+    counts.forEach((row, i) =>
+      row.forEach((count, t) => {
+        if (count <= panel.options.filterValues.le) return;
+        const [bottom, top] = [u.valToPos(i, "y", true), u.valToPos(i + 1, "y", true)];
+        u.ctx.fillStyle = mix("#8ab8ff", 0.15 + 0.85 * (count / most) ** panel.options.color.exponent);
+        u.ctx.fillRect(u.valToPos(times[t] - panel.step, "x", true), top, width - 1, bottom - top - 1);
+      }),
+    );
     u.ctx.restore();
   };
-  const plot = new uPlot({
-    ...frame(box),
-    scales: { x: timeScale, y: { range: [0, buckets.length] } },
-    axes: [timeAxis, valueAxis({ splits: () => names.map((_, i) => i + 1).filter((i) => i % 2 === 0), values: (_, splits) => splits.map((i) => names[i - 1]) })],
-    series: [{}, { show: false }],
-    hooks: { drawClear: [drawEvents, cells] },
-  }, [times, times.map(() => null)]);
+  const plot = new uPlot(
+    {
+      ...frame(box),
+      scales: { x: timeScale, y: { range: [0, buckets.length] } },
+      axes: [
+        timeAxis,
+        valueAxis({
+          splits: () => names.map((_, i) => i + 1).filter((i) => i % 2 === 0),
+          values: (_, splits) => splits.map((i) => names[i - 1]),
+        }),
+      ],
+      series: [{}, { show: false }],
+      hooks: { drawClear: [drawEvents, cells] },
+    },
+    [times, times.map(() => null)],
+  );
   box.prepend(plot.root);
 }
 
@@ -90,17 +135,38 @@ function drawStateTimeline(box, panel) {
     }
     const bars = states.map(({ value, from, to }) => {
       const { text, color } = display(field, value);
-      return element("div", { class: "state", style: `left:${place(Math.max(from, MODEL.start))};right:calc(100% - ${place(Math.min(to, MODEL.end))});background:${color}` }, to - from > (MODEL.end - MODEL.start) * 0.06 ? text : "");
+      return element(
+        "div",
+        {
+          class: "state",
+          style: `left:${place(Math.max(from, MODEL.start))};right:calc(100% - ${place(Math.min(to, MODEL.end))});background:${color}`,
+        },
+        to - from > (MODEL.end - MODEL.start) * 0.06 ? text : "",
+      );
     });
-    return element("div", { class: "timeline" }, element("span", { class: "name" }, name), element("div", { class: "states" }, ...bars));
+    return element(
+      "div",
+      { class: "timeline" },
+      element("span", { class: "name" }, name),
+      element("div", { class: "states" }, ...bars),
+    );
   });
   const seen = new Set(panel.series.flatMap(({ points }) => points.map(([, value]) => value)));
-  const legend = [...seen].sort().map((value) => display(fieldOf(panel), value)).map(({ text, color }) => legendItem(text, color));
+  const legend = [...seen]
+    .sort()
+    .map((value) => display(fieldOf(panel), value))
+    .map(({ text, color }) => legendItem(text, color));
   box.append(element("div", { class: "timelines" }, ...rows), element("div", { class: "legend" }, ...legend));
 }
 
 function frame(box, legend) {
-  return { width: box.clientWidth, height: box.clientHeight - (legend?.offsetHeight ?? 0), legend: { show: false }, cursor: { show: false }, padding: [10, 18, 0, 0] };
+  return {
+    width: box.clientWidth,
+    height: box.clientHeight - (legend?.offsetHeight ?? 0),
+    legend: { show: false },
+    cursor: { show: false },
+    padding: [10, 18, 0, 0],
+  };
 }
 
 /** The dashboard's time grid at the panel's step; what a series lacks there is a gap. */
@@ -154,12 +220,18 @@ function drawEvents(u) {
 function drawLegend(panel, shown, rows) {
   const calcs = panel.options.legend.calcs;
   const names = { lastNotNull: "Last", max: "Max", min: "Min" };
-  return element("div", { class: "legend" }, ...shown.map(({ name, field, colour }, i) => {
-    const known = rows[i].filter((value) => value !== null);
-    const results = { lastNotNull: known.at(-1), max: Math.max(...known), min: Math.min(...known) };
-    const figures = known.length ? calcs.map((calc) => `${names[calc]}: ${formatValue(results[calc], field.unit, field.decimals)}`) : [];
-    return legendItem(field.displayName ?? name, colour, figures.join("  "));
-  }));
+  return element(
+    "div",
+    { class: "legend" },
+    ...shown.map(({ name, field, colour }, i) => {
+      const known = rows[i].filter((value) => value !== null);
+      const results = { lastNotNull: known.at(-1), max: Math.max(...known), min: Math.min(...known) };
+      const figures = known.length
+        ? calcs.map((calc) => `${names[calc]}: ${formatValue(results[calc], field.unit, field.decimals)}`)
+        : [];
+      return legendItem(field.displayName ?? name, colour, figures.join("  "));
+    }),
+  );
 }
 
 function legendItem(name, colour, figures = "") {

@@ -12,11 +12,21 @@ export function seconds(text) {
 
 /** Runs every query of the dashboard. A query that Prometheus refuses is listed in its panel's `errors`. */
 export async function collect(dashboard, context) {
-  const panels = await Promise.all(dashboard.panels.map((panel) => (panel.type === "row" ? { ...panel, errors: [] } : run(panel, context))));
-  const annotations = await Promise.all(dashboard.annotations.list.filter(({ enable }) => enable).map((it) => events(it, context)));
+  const panels = await Promise.all(
+    dashboard.panels.map((panel) => (panel.type === "row" ? { ...panel, errors: [] } : run(panel, context))),
+  );
+  const annotations = await Promise.all(
+    dashboard.annotations.list.filter(({ enable }) => enable).map((it) => events(it, context)),
+  );
   return {
     title: dashboard.title,
-    variables: dashboard.templating.list.map(({ label, name, current }) => ({ label, text: name === "network" ? context.network.replace(/^\.\+$/, "All") : [current?.text ?? "Prometheus"].flat().join(" + ") })),
+    variables: dashboard.templating.list.map(({ label, name, current }) => ({
+      label,
+      text:
+        name === "network"
+          ? context.network.replace(/^\.\+$/, "All")
+          : [current?.text ?? "Prometheus"].flat().join(" + "),
+    })),
     links: dashboard.links.map(({ title }) => title),
     annotations: annotations.flat(),
     panels,
@@ -32,7 +42,12 @@ async function run(panel, context) {
   for (const target of panel.targets) {
     try {
       for (const { metric, value, values } of await query(target, step, context)) {
-        series.push({ refId: target.refId, labels: metric, name: legend(target.legendFormat, metric), points: (values ?? [value]).map(([t, v]) => [t, Number(v)]) });
+        series.push({
+          refId: target.refId,
+          labels: metric,
+          name: legend(target.legendFormat, metric),
+          points: (values ?? [value]).map(([t, v]) => [t, Number(v)]),
+        });
       }
     } catch (error) {
       errors.push(error.message);
@@ -46,7 +61,9 @@ async function run(panel, context) {
 function stepOf({ gridPos, interval }, { range, width, scrapeInterval }) {
   const least = Math.max(scrapeInterval, interval ? seconds(interval) : 0);
   const wanted = range / ((width * gridPos.w) / 24);
-  return [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600].find((step) => step >= Math.max(wanted, least)) ?? 7200;
+  return (
+    [1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600].find((step) => step >= Math.max(wanted, least)) ?? 7200
+  );
 }
 
 function interpolate(expr, step, { range, network, scrapeInterval }) {
@@ -61,7 +78,10 @@ async function query({ expr, instant }, step, context) {
   const { prometheus, end, range } = context;
   const parameters = instant ? { time: end } : { start: Math.floor((end - range) / step) * step, end, step };
   const body = new URLSearchParams({ query: interpolate(expr, step, context), ...parameters });
-  const response = await fetch(`${prometheus}/api/v1/${instant ? "query" : "query_range"}`, { method: "POST", body });
+  const endpoint = `${prometheus}/api/v1/${instant ? "query" : "query_range"}`;
+  const response = await fetch(endpoint, { method: "POST", body }).catch(({ cause }) => {
+    throw new Error(`${prometheus}: no Prometheus answers there: ${cause?.message}`);
+  });
   const answer = await response.json();
   if (answer.status !== "success") throw new Error(answer.error);
   return answer.data.result;
@@ -91,7 +111,11 @@ function tabulate({ targets, transformations, options }, series) {
   const rows = [];
   for (const { refId, labels, points } of series) {
     const cell = { ...labels, [targets.length > 1 ? `Value #${refId}` : "Value"]: points[0][1] };
-    const mergeable = rows.find((row) => Object.keys(labels).some((key) => key in row) && Object.keys(cell).every((key) => !(key in row) || row[key] === cell[key]));
+    const mergeable = rows.find(
+      (row) =>
+        Object.keys(labels).some((key) => key in row) &&
+        Object.keys(cell).every((key) => !(key in row) || row[key] === cell[key]),
+    );
     if (targets.length > 1 && mergeable) Object.assign(mergeable, cell);
     else rows.push(cell);
   }

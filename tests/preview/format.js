@@ -1,10 +1,29 @@
 // Values as Grafana writes them: the units, value mappings and thresholds that the dashboards use.
 
 const SHADES = {
-  green: "#73bf69", orange: "#ff9830", red: "#f2495c", "dark-red": "#c4162a", yellow: "#fade2a",
-  blue: "#5794f2", "dark-blue": "#1f60c4", purple: "#b877d9", text: "#ccccdc", transparent: "transparent",
+  green: "#73bf69",
+  orange: "#ff9830",
+  red: "#f2495c",
+  "dark-red": "#c4162a",
+  yellow: "#fade2a",
+  blue: "#5794f2",
+  "dark-blue": "#1f60c4",
+  purple: "#b877d9",
+  text: "#ccccdc",
+  transparent: "transparent",
 };
-const PALETTE = ["#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#705da0", "#37872d", "#fade2a"];
+const PALETTE = [
+  "#73bf69",
+  "#f2cc0c",
+  "#8ab8ff",
+  "#ff780a",
+  "#f2495c",
+  "#5794f2",
+  "#b877d9",
+  "#705da0",
+  "#37872d",
+  "#fade2a",
+];
 const paletteByName = new Map();
 
 function shade(name) {
@@ -38,7 +57,10 @@ function display(field, value) {
     return { text: mapped?.text ?? value ?? "", color: mapped?.color && shade(mapped.color) };
   }
   const mapped = mapping(field, value);
-  return { text: mapped?.text ?? formatValue(value, field.unit, field.decimals), color: shade(mapped?.color ?? threshold(field, value)) };
+  return {
+    text: mapped?.text ?? formatValue(value, field.unit, field.decimals),
+    color: shade(mapped?.color ?? threshold(field, value)),
+  };
 }
 
 function mapping(field, value) {
@@ -57,14 +79,22 @@ function formatValue(value, unit = "none", decimals) {
   if (value === null || Number.isNaN(value)) return "";
   if (unit.startsWith("suffix:")) return digits(value, decimals) + unit.slice(7);
   switch (unit) {
-    case "percentunit": return digits(value * 100, decimals) + " %";
-    case "reqps": return digits(value, decimals) + " req/s";
-    case "bytes": return scaled(value, 1024, ["B", "KiB", "MiB", "GiB"], decimals);
-    case "short": return scaled(value, 1000, ["", "K", "Mil", "Bil"], decimals);
-    case "s": return duration(value, decimals);
-    case "dateTimeFromNow": return `${duration(MODEL.end - value / 1000, 0)} ago`;
-    case "none": return digits(value, decimals);
-    default: throw new Error(`the preview does not know the unit ${unit}`);
+    case "percentunit":
+      return digits(value * 100, decimals) + " %";
+    case "reqps":
+      return digits(value, decimals) + " req/s";
+    case "bytes":
+      return scaled(value, 1024, ["B", "KiB", "MiB", "GiB"], decimals);
+    case "short":
+      return scaled(value, 1000, ["", "K", "Mil", "Bil"], decimals);
+    case "s":
+      return duration(value, decimals);
+    case "dateTimeFromNow":
+      return `${duration(MODEL.end - value / 1000, 0)} ago`;
+    case "none":
+      return digits(value, decimals);
+    default:
+      throw new Error(`the preview does not know the unit ${unit}`);
   }
 }
 

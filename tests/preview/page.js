@@ -1,6 +1,12 @@
 // Lays the panels out on Grafana's grid and draws them; stat and table panels are plain HTML.
 
-const DRAW = { stat: drawStat, table: drawTable, timeseries: drawTimeseries, heatmap: drawHeatmap, "state-timeline": drawStateTimeline };
+const DRAW = {
+  stat: drawStat,
+  table: drawTable,
+  timeseries: drawTimeseries,
+  heatmap: drawHeatmap,
+  "state-timeline": drawStateTimeline,
+};
 
 function element(name, attributes, ...children) {
   const node = document.createElement(name);
@@ -16,8 +22,19 @@ function drawStat(box, panel) {
     : [{ name: "", text: field.noValue ?? "No data", color: shade(field.thresholds.steps[0].color) }];
   tiles.sort((a, b) => a.name.localeCompare(b.name));
   const height = (box.clientHeight - 4 * (tiles.length - 1)) / tiles.length;
-  box.append(...tiles.map(({ name, text, color }) => element("div", { class: "stat", style: `background:${color};height:${height}px;font-size:${Math.min(height * 0.5, box.clientWidth / 11, 36)}px` },
-    element("span", { class: "name" }, name), element("b", {}, text))));
+  box.append(
+    ...tiles.map(({ name, text, color }) =>
+      element(
+        "div",
+        {
+          class: "stat",
+          style: `background:${color};height:${height}px;font-size:${Math.min(height * 0.5, box.clientWidth / 11, 36)}px`,
+        },
+        element("span", { class: "name" }, name),
+        element("b", {}, text),
+      ),
+    ),
+  );
 }
 
 function drawTable(box, panel) {
@@ -27,12 +44,24 @@ function drawTable(box, panel) {
   const cell = (value, i) => {
     const { text, color } = display(fields[i], value);
     const type = fields[i].custom.cellOptions.type;
-    return element("td", { style: type === "color-text" && color ? `color:${color};font-weight:600` : "", class: fields[i].links ? "link" : "" }, text);
+    return element(
+      "td",
+      {
+        style: type === "color-text" && color ? `color:${color};font-weight:600` : "",
+        class: fields[i].links ? "link" : "",
+      },
+      text,
+    );
   };
   const width = ({ custom }) => (custom.width ? `width:${custom.width}px` : "");
-  box.append(element("table", {},
-    element("tr", {}, ...columns.map((column, i) => element("th", { style: width(fields[i]) }, column))),
-    ...rows.map((row) => element("tr", {}, ...row.map(cell)))));
+  box.append(
+    element(
+      "table",
+      {},
+      element("tr", {}, ...columns.map((column, i) => element("th", { style: width(fields[i]) }, column))),
+      ...rows.map((row) => element("tr", {}, ...row.map(cell))),
+    ),
+  );
 }
 
 function noData(box, panel) {
@@ -40,12 +69,27 @@ function noData(box, panel) {
 }
 
 function drawHeader() {
-  const variables = MODEL.variables.map(({ label, text }) => element("span", { class: "variable" }, element("label", {}, label), text));
-  const kinds = [...new Map(MODEL.annotations.map(({ name, color }) => [name, color]))].map(([name, color]) => legendItem(name, shade(color)));
+  const variables = MODEL.variables.map(({ label, text }) =>
+    element("span", { class: "variable" }, element("label", {}, label), text),
+  );
+  const kinds = [...new Map(MODEL.annotations.map(({ name, color }) => [name, color]))].map(([name, color]) =>
+    legendItem(name, shade(color)),
+  );
   const range = `${clock(MODEL.start)} to ${clock(MODEL.end)}`;
-  document.body.append(element("header", { style: `height:${MODEL.header - 8}px` },
-    element("h1", {}, MODEL.title, element("em", {}, "preview with a real Prometheus's data; not Grafana")), element("div", { class: "right" }, ...MODEL.links.map((title) => element("span", { class: "link" }, title)), element("span", { class: "variable" }, range)),
-    element("div", {}, ...variables, element("span", { class: "legend" }, ...kinds))));
+  document.body.append(
+    element(
+      "header",
+      { style: `height:${MODEL.header - 8}px` },
+      element("h1", {}, MODEL.title, element("em", {}, "preview with a real Prometheus's data; not Grafana")),
+      element(
+        "div",
+        { class: "right" },
+        ...MODEL.links.map((title) => element("span", { class: "link" }, title)),
+        element("span", { class: "variable" }, range),
+      ),
+      element("div", {}, ...variables, element("span", { class: "legend" }, ...kinds)),
+    ),
+  );
 }
 
 drawHeader();

@@ -27,30 +27,41 @@ const { values: options, positionals } = parseArgs({
   },
 });
 
-if (positionals.length !== 1) {
-  console.error("usage: node preview.mjs DASHBOARD.json [--prometheus URL] [--output FILE.png] [--range 1h] [--network REGEX] [--width 1600]");
-  process.exit(2);
-}
-
-const dashboard = JSON.parse(await readFile(positionals[0], "utf8"));
-const width = Number(options.width);
-const data = await collect(dashboard, {
-  prometheus: options.prometheus.replace(/\/$/, ""),
-  end: Math.floor(Date.now() / 1000),
-  range: seconds(options.range),
-  scrapeInterval: seconds(options["scrape-interval"]),
-  network: options.network,
-  width,
-});
-const failed = data.panels.flatMap((panel) => panel.errors.map((error) => `${panel.title}: ${error}`));
-failed.forEach((line) => console.error(line));
-
+const USAGE =
+  "usage: node preview.mjs DASHBOARD.json [--prometheus URL] [--output FILE.png] [--range 1h] [--network REGEX] [--width 1600]";
 const ROW = 38; // Grafana's grid: 30 px a row, 8 px between them
 const HEADER = 92;
-const height = HEADER + ROW * Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h)) + 8;
-await screenshot(await page({ ...data, width, row: ROW, header: HEADER }), resolve(options.output), width, height);
-console.log(`${options.output}: ${width}x${height}, ${data.panels.length} panels, ${failed.length} failed queries`);
-process.exit(failed.length ? 1 : 0);
+
+main().then(
+  (failed) => process.exit(failed ? 1 : 0),
+  (error) => {
+    console.error(`preview: ${error.message}`);
+    process.exit(1);
+  },
+);
+
+/** Returns how many queries failed. */
+async function main() {
+  if (positionals.length !== 1) throw new Error(USAGE);
+  const dashboard = JSON.parse(await readFile(positionals[0], "utf8"));
+  const width = Number(options.width);
+  const data = await collect(dashboard, {
+    prometheus: options.prometheus.replace(/\/$/, ""),
+    end: Math.floor(Date.now() / 1000),
+    range: seconds(options.range),
+    scrapeInterval: seconds(options["scrape-interval"]),
+    network: options.network,
+    width,
+  });
+  const failed = data.panels.flatMap((panel) => panel.errors.map((error) => `${panel.title}: ${error}`));
+  failed.forEach((line) => console.error(line));
+
+  const rows = Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
+  const height = HEADER + ROW * rows + 8;
+  await screenshot(await page({ ...data, width, row: ROW, header: HEADER }), resolve(options.output), width, height);
+  console.log(`${options.output}: ${width}x${height}, ${data.panels.length} panels, ${failed.length} failed queries`);
+  return failed.length;
+}
 
 /** One HTML page with everything in it, so that the browser needs neither network nor other files. */
 async function page(model) {
@@ -58,7 +69,12 @@ async function page(model) {
   const uplot = new URL(".", import.meta.resolve("uplot"));
   const part = (name) => readFile(fileURLToPath(new URL(name, uplot)), "utf8");
   const styles = [await part("uPlot.min.css"), await here("style.css")].map((css) => `<style>${css}</style>`);
-  const scripts = [await part("uPlot.iife.min.js"), await here("format.js"), await here("charts.js"), await here("page.js")];
+  const scripts = [
+    await part("uPlot.iife.min.js"),
+    await here("format.js"),
+    await here("charts.js"),
+    await here("page.js"),
+  ];
   const json = JSON.stringify(model).replaceAll("<", "\\u003c");
   return `<!doctype html><meta charset="utf-8"><title>preview</title>${styles.join("")}<body>
 <script>const MODEL = ${json};</script>${scripts.map((js) => `<script>${js}</script>`).join("")}`;
@@ -69,11 +85,26 @@ async function screenshot(html, output, width, height) {
   try {
     const file = join(scratch, "preview.html");
     await writeFile(file, html);
-    await promisify(execFile)(options.chromium, [
-      "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync", "--hide-scrollbars", `--user-data-dir=${join(scratch, "profile")}`,
-      `--window-size=${width},${height}`, "--virtual-time-budget=2000", `--screenshot=${output}`, `file://${file}`,
-    ], { timeout: 60_000 });
+    await promisify(execFile)(
+      options.chromium,
+      [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+        `--user-data-dir=${join(scratch, "profile")}`,
+        `--window-size=${width},${height}`,
+        "--virtual-time-budget=2000",
+        `--screenshot=${output}`,
+        `file://${file}`,
+      ],
+      { timeout: 60_000 },
+    );
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
