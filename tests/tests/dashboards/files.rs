@@ -179,6 +179,28 @@ fn links_lead_to_runbooks_and_dashboards_that_exist() {
 }
 
 #[test]
+fn provisioning_fits_the_compose_stack() {
+    let read = |file: &str| -> serde_yaml::Value {
+        serde_yaml::from_str(&std::fs::read_to_string(root().join(file)).unwrap()).unwrap()
+    };
+    let compose = read("docker-compose.yml");
+    let provider = read("dashboards/provisioning/dashboards/tesseract.yml");
+    let source = read("dashboards/provisioning/datasources/prometheus.yml");
+    let path = provider["providers"][0]["options"]["path"].as_str().unwrap();
+    for mount in
+        [format!("./dashboards:{path}:ro"), "./dashboards/provisioning:/etc/grafana/provisioning:ro".into()]
+    {
+        let mounts = compose["services"]["grafana"]["volumes"].as_sequence().unwrap();
+        assert!(mounts.contains(&mount.as_str().into()), "grafana lacks the mount {mount}");
+    }
+    let url = source["datasources"][0]["url"].as_str().unwrap();
+    let service = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix(":9090")).unwrap();
+    assert!(compose["services"].get(service).is_some(), "no service {service} for the data source {url}");
+    let interval = read("rules/prometheus.yml")["global"]["scrape_interval"].clone();
+    assert_eq!(source["datasources"][0]["jsonData"]["timeInterval"], interval, "$__rate_interval goes by it");
+}
+
+#[test]
 fn grafana_types_accept_the_files() {
     let output = Command::new(root().join("target/venv/bin/python"))
         .arg(root().join("tests/dashboards_check.py"))
