@@ -8,5 +8,6 @@ pub mod process;
 pub mod prometheus;
 pub mod rig;
 pub mod sim;
+pub mod soak;
 pub mod stand_in;
 pub mod traffic;

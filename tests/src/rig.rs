@@ -188,5 +188,5 @@ pub async fn watch(
 fn problem(exporter: &Exporter) -> String {
     let grave =
         |line: &&String| line.contains("\"WARN\"") || line.contains("\"ERROR\"") || line.contains("warn");
-    exporter.log().iter().rev().find(grave).cloned().unwrap_or_else(|| "none".to_owned())
+    exporter.log().iter().rev().find(grave).cloned().unwrap_or_else(|| exporter.log().join("\n"))
 }

@@ -95,9 +95,13 @@ async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Resu
             }
             answer = error(call, &refusal.error(from, to, cap));
         }
-        logs::spoil(fault, &mut answer["result"], params, shared).await?;
+        if let Some(result) = answer.get_mut("result") {
+            logs::spoil(fault, result, params, shared).await?;
+        }
     }
-    spoil_header(fault, &mut answer["result"]);
+    if let Some(result) = answer.get_mut("result") {
+        spoil_header(fault, result);
+    }
     spoil(fault, &mut answer);
     Ok(Reply::Answer(answer))
 }

@@ -71,8 +71,8 @@ fn each(logs: &mut [Value], change: impl Fn(&mut Value)) {
 /// Adds a changed copy of the first log and of the last one, with places of their own in the block.
 fn add(logs: &mut Vec<Value>, change: impl Fn(&mut Value)) {
     let copies: Vec<Value> = logs.first().into_iter().chain(logs.last()).cloned().collect();
-    for (place, mut copy) in copies.into_iter().enumerate() {
-        copy["logIndex"] = hex(0xf000 + place as u64);
+    for mut copy in copies {
+        copy["logIndex"] = hex(0xf000 + logs.len() as u64);
         change(&mut copy);
         logs.insert(0, copy);
     }
