@@ -23,7 +23,7 @@ use hyper::{Request, Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -52,7 +52,7 @@ struct Shared {
     fault: Mutex<Option<Fault>>,
     /// Caps are those of real chains divided by this.
     scale: AtomicU64,
-    /// Odd and even requests (or parts of batches) meet different replicas.
+    /// Odd and even requests meet different replicas.
     turn: AtomicU64,
     rng: Mutex<ChaCha8Rng>,
     counts: watch::Sender<Counts>,
@@ -224,6 +224,11 @@ impl Shared {
     async fn head(&self) -> Result<u64, String> {
         let answer = self.ask("eth_blockNumber", &json!([])).await?;
         quantity(&answer["result"]).ok_or_else(|| format!("no head in {answer}"))
+    }
+
+    /// True or false at random.
+    fn either(&self) -> bool {
+        lock(&self.rng).random()
     }
 
     /// True for every other caller.

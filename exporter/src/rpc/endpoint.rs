@@ -215,7 +215,11 @@ impl Endpoint {
 
     async fn one_by_one(&self, calls: &[Call]) -> Vec<Result<Raw, Error>> {
         let mut results = Vec::with_capacity(calls.len());
-        for call in calls.iter().map(std::slice::from_ref) {
+        for mut call in calls.iter().cloned() {
+            if let Call::MethodCall(call) = &mut call {
+                call.id = Id::Num(1);
+            }
+            let call = std::slice::from_ref(&call);
             let answer = self.exchange(call).await;
             results.extend(self.counted(call, vec![answer.and_then(|body| single_reply(&body))]));
             if let Some(Err(error)) = results.last()

@@ -45,7 +45,7 @@ pub(super) async fn answers(shared: &Shared, fault: Fault, asked: Value) -> Resu
     };
     let mut batch = Vec::with_capacity(calls.len());
     for call in &calls {
-        let lagging = lagging || (fault == Fault::FlappingParts && shared.every_other());
+        let lagging = lagging || (fault == Fault::FlappingParts && shared.either());
         match one(shared, fault, call, lagging).await? {
             Reply::Answer(answer) => batch.push(answer),
             Reply::Page(refusal) => return Ok(Outcome::page(refusal.status, refusal.html())),

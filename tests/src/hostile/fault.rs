@@ -96,7 +96,7 @@ faults! {
     Lagging "lagging" Behind "a replica without the newest blocks: null, or what it has"
     LaggingStrict "lagging-strict" Behind "a replica without the newest blocks, which says so in errors"
     Flapping "flapping" Quirk "every other request is answered by a lagging replica"
-    FlappingParts "flapping-parts" Quirk "a balancer that splits batches, every other part to a lagging replica"
+    FlappingParts "flapping-parts" Quirk "a balancer that splits batches, some parts go to a lagging replica"
     FlappingStrict "flapping-strict" Quirk "every other request is answered by a lagging replica that says so in errors"
     HeadJumps "head-jumps" Quirk "the head jumps back and forth, all blocks are there"
     TwoBranches "two-branches" Quirk "every other request is answered by a node on another branch"

@@ -77,7 +77,7 @@ pub(super) async fn jumping(shared: &Shared, method: &str, params: &Value) -> Re
     if method != "eth_blockNumber" && !asks_for_head {
         return shared.ask(method, params).await;
     }
-    let back = lock(&shared.rng).random_range(0..=2 * LAG);
+    let back = if shared.every_other() { lock(&shared.rng).random_range(1..=2 * LAG) } else { 0 };
     let head = shared.head().await?.saturating_sub(back);
     if asks_for_head {
         return shared.ask(method, &json!([hex(head), params[1]])).await;
