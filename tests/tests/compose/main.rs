@@ -1,0 +1,173 @@
+//! The compose stack in a Docker engine: it comes up healthy, an alert of the demo reaches a stand-in for
+//! Slack, a restart loses nothing, and it goes down without a trace.
+//!
+//! No image can be pulled where this runs, so the images are stand-ins under the real names: Prometheus and
+//! Alertmanager are Debian's, the exporter and the simulated chain are built by their Dockerfiles on stand-in
+//! bases, and Grafana is a script that checks what is mounted. Where no engine can start, the test says why.
+#![allow(clippy::unwrap_used)]
+
+mod engine;
+
+use std::time::Duration;
+
+use engine::{Engine, HOST};
+use serde_json::Value;
+use tesseract_tests::process::{free_port, get};
+use tesseract_tests::stand_in::{Service, StandIn};
+use tokio::time::{interval, timeout};
+
+const DEMO: [&str; 2] = ["--env-file", "demo.env"];
+
+#[tokio::test]
+async fn the_stack_comes_up_alerts_survives_a_restart_and_goes_down() {
+    let engine = match Engine::start().await {
+        Ok(engine) => engine,
+        Err(why) => {
+            eprintln!("SKIPPED, the compose stack was not run: {why}");
+            return;
+        }
+    };
+    engine.import_stand_ins().await;
+    without_a_chain_it_says_what_to_set(&engine).await;
+    a_node_that_is_down_holds_up_nothing(&engine).await;
+    the_demo(&engine).await;
+    engine.stop().await;
+}
+
+async fn without_a_chain_it_says_what_to_set(engine: &Engine) {
+    let refused = engine.compose(&[], &["up", "--wait"]).await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    println!("$ docker compose up --wait\n{said}");
+    assert!(!refused.status.success());
+    assert_eq!(said.trim().lines().count(), 1, "{said}");
+    for part in
+        ["set TESSERACT_RPC_URL and TESSERACT_CONTRACT", "docker compose --env-file demo.env up --wait"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+async fn a_node_that_is_down_holds_up_nothing(engine: &Engine) {
+    let mut environment = Ports::free().environment();
+    environment.push(("TESSERACT_RPC_URL", "http://127.0.0.1:9".to_owned()));
+    environment.push(("TESSERACT_CONTRACT", format!("0x{:040x}", 1)));
+    engine.compose_must(&environment, &["up", "--wait", "--build"]).await;
+    all_healthy(engine, &environment, &[], 4).await;
+    engine.compose_must(&environment, &["down", "--volumes"]).await;
+}
+
+async fn the_demo(engine: &Engine) {
+    let slack = StandIn::bind(format!("{HOST}:0").parse().unwrap()).await.unwrap();
+    let ports = Ports::free();
+    let mut environment = ports.environment();
+    environment.push(("SLACK_WEBHOOK_URL", slack.url(Service::Slack)));
+    let compose =
+        async |arguments: &[&str]| engine.compose_must(&environment, &[&DEMO, arguments].concat()).await;
+
+    println!(
+        "$ docker compose --env-file demo.env up --wait\n{}",
+        compose(&["up", "--wait", "--build"]).await
+    );
+    println!("{}", compose(&["ps"]).await);
+    all_healthy(engine, &environment, &DEMO, 5).await;
+
+    ports.wait("every target is scraped", "up == 1", |samples| samples.len() == 3).await;
+    let settled = "tesseract_transactions_settled_total";
+    ports
+        .wait("three networks", &format!("count by (network) ({settled})"), |samples| samples.len() == 3)
+        .await;
+    let message = slack.wait_for("an alert of the demo", Duration::from_secs(240), |message| {
+        message.service == Service::Slack
+    });
+    println!("the first message at Slack:\n{}", message.await.text());
+
+    // What the first run has scraped, and a silence that somebody has set.
+    let before = ports.query("min(timestamp(tesseract_synced))").await;
+    let before = number(&before[0]);
+    let amtool =
+        ["exec", "-T", "alertmanager", "amtool", "--alertmanager.url=http://127.0.0.1:9093", "silence"];
+    let add = ["add", "--author=test", "--comment=test", "alertname=None"];
+    let silence = compose(&[&amtool[..], &add].concat()).await;
+
+    compose(&["restart"]).await;
+    compose(&["up", "--wait"]).await;
+    all_healthy(engine, &environment, &DEMO, 5).await;
+    let kept = format!("count_over_time(tesseract_synced[10m] @ {before})");
+    ports.wait("what was scraped before the restart", &kept, |samples| samples.len() == 3).await;
+    let silences = compose(&[&amtool[..], &["query", "--quiet"]].concat()).await;
+    assert_eq!(silences.trim(), silence.trim(), "the silence set before the restart");
+    let log = compose(&["logs", "--no-log-prefix", "exporter"]).await;
+    assert_eq!(log.matches("resuming from saved state").count(), 3, "{log}");
+
+    compose(&["down", "--volumes"]).await;
+    for kind in ["container", "volume"] {
+        let left = engine.docker_must(&[kind, "ls", "--quiet"]).await;
+        assert!(left.is_empty(), "a {kind} is left: {left}");
+    }
+    let networks = engine.docker_must(&["network", "ls", "--quiet", "--filter", "type=custom"]).await;
+    assert!(networks.is_empty(), "a network is left: {networks}");
+}
+
+async fn all_healthy(engine: &Engine, environment: &[(&str, String)], flags: &[&str], count: usize) {
+    let ps = engine.compose_must(environment, &[flags, &["ps", "--format", "json"]].concat()).await;
+    let services: Vec<Value> = ps.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(services.len(), count, "{ps}");
+    for service in services {
+        assert_eq!(service["Health"], "healthy", "{service}");
+    }
+}
+
+/// Where this run publishes its ports, so that it meets nothing that runs already.
+struct Ports {
+    exporter: u16,
+    prometheus: u16,
+    alertmanager: u16,
+    grafana: u16,
+}
+
+impl Ports {
+    fn free() -> Self {
+        Self {
+            exporter: free_port(),
+            prometheus: free_port(),
+            alertmanager: free_port(),
+            grafana: free_port(),
+        }
+    }
+
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let Self { exporter, prometheus, alertmanager, grafana } = self;
+        let ports = [
+            ("EXPORTER_PORT", exporter),
+            ("PROMETHEUS_PORT", prometheus),
+            ("ALERTMANAGER_PORT", alertmanager),
+            ("GRAFANA_PORT", grafana),
+        ];
+        ports.map(|(name, port)| (name, port.to_string())).into()
+    }
+
+    /// The samples that Prometheus answers a query with.
+    async fn query(&self, query: &str) -> Vec<Value> {
+        let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let reply =
+            get(&format!("http://127.0.0.1:{}/api/v1/query?query={escaped}", self.prometheus), &[]).await;
+        let reply = reply.unwrap().json();
+        reply["data"]["result"].as_array().unwrap_or_else(|| panic!("{query}: {reply}")).clone()
+    }
+
+    async fn wait(&self, what: &str, query: &str, condition: impl Fn(&[Value]) -> bool) {
+        let mut ticks = interval(Duration::from_millis(500));
+        let mut last = Vec::new();
+        let waiting = async {
+            while !condition(&last) {
+                ticks.tick().await;
+                last = self.query(query).await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(90), waiting).await.is_ok(), "{what}: {query}");
+    }
+}
+
+fn number(sample: &Value) -> f64 {
+    sample["value"][1].as_str().unwrap().parse().unwrap()
+}
