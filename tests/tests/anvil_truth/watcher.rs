@@ -1,103 +1,34 @@
-//! The exporter on a real node against the naive fold: every confirmed series, every exemplar, every view.
-//!
-//! Each seed is a chain of its own with all four test contracts and traffic of every kind and fate, watched
-//! by an exporter that was there from the start, one that came in the midst, and one that came last.
-//! `TESSERACT_SEED=7`, `=7,9` or `=100..200` replays or adds seeds.
-
-#![allow(clippy::unwrap_used)]
+//! An exporter on a real node, what it was seen to show, and how that compares with the truth.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use serde_json::json;
-use tesseract_tests::anvil::{Anvil, Options, number};
+use tesseract_tests::anvil::{Anvil, number};
 use tesseract_tests::fold::{self, Exemplar};
 use tesseract_tests::process::{Exporter, Series};
-use tesseract_tests::traffic::{Pace, Traffic};
+use tesseract_tests::traffic::Traffic;
 use web3::ethabi::Token;
 
-const SEEDS: Range<u64> = 1..25;
-const BLOCKS: u64 = 200;
-const GENESIS: u64 = 1_700_000_000;
+use crate::{network, processed};
 
-const CONTRACTS: [&str; 4] = ["simple", "buffer", "mixed", "emitter"];
+pub(crate) const CONTRACTS: [&str; 4] = ["simple", "buffer", "mixed", "emitter"];
 const CONFIRMATIONS: [&str; 5] = ["0", "2", "12", "safe", "finalized"];
 
 /// An exporter keeps up when it has polled, fetched and applied what is new; far more than it needs.
-const CATCH_UP: Duration = Duration::from_secs(20);
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_confirmed_series_is_what_the_fold_says() {
-    let (mut total, mut differences) = (BTreeMap::new(), Vec::new());
-    let seeds = seeds();
-    for seed in &seeds {
-        println!("TESSERACT_SEED={seed}");
-        differences.extend(one_chain(*seed, &mut total).await);
-    }
-    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
-    if seeds.len() >= SEEDS.count() {
-        assert_everything_happened(&total);
-    }
-}
-
-/// Runs one chain; adds the final truth of all contracts to `total`, and returns what was wrong.
-async fn one_chain(seed: u64, total: &mut BTreeMap<String, f64>) -> Vec<String> {
-    let slots_in_an_epoch = 1 + seed % 7;
-    let options = Options { chain_id: 1000 + seed, genesis: GENESIS, block_time: None, slots_in_an_epoch };
-    let anvil = Anvil::start(&options).await;
-    let pace = [Pace::Even(250), Pace::Even(2_000), Pace::Even(12_000), Pace::Ragged];
-    let mut traffic =
-        Traffic::start(&anvil, seed, pace[usize::try_from(seed % 4).unwrap()], GENESIS + 10).await;
-
-    let mut watchers = vec![Watcher::start("early", &anvil, &traffic, seed).await];
-    for block in 1..=BLOCKS {
-        traffic.block(&anvil).await;
-        if block == BLOCKS / 2 {
-            watchers.push(Watcher::start("midway", &anvil, &traffic, seed + 1).await);
-        }
-        if block > 20 && block % 9 == 0 {
-            watchers[0].look(&anvil, &traffic).await;
-        }
-    }
-    watchers.push(Watcher::start("late", &anvil, &traffic, seed + 2).await);
-
-    for watcher in &mut watchers {
-        watcher.look(&anvil, &traffic).await;
-    }
-    let mut wrong = Vec::new();
-    for contract in CONTRACTS {
-        let blocks = fold::read(anvil.rpc(), traffic.contract(contract).address, anvil.head().await).await;
-        for watcher in &watchers {
-            for problem in watcher.judge(contract, &blocks).await {
-                wrong.push(format!("seed {seed}, {}, {problem}", watcher.name));
-            }
-        }
-        let truth = fold::truth(&blocks, blocks.len() as u64 - 1, contract);
-        truth.series.into_iter().for_each(|(series, value)| *total.entry(series).or_default() += value);
-    }
-    for watcher in watchers {
-        wrong.extend(watcher.wrong_views.iter().map(|line| format!("seed {seed}, {}, {line}", watcher.name)));
-        for view in ["tesseract_contract_paused", "tesseract_circuit_breaker_active"] {
-            let key = format!("{view}{{network=\"buffer\"}}");
-            let seen: f64 = watcher.scrapes.iter().filter_map(|scrape| scrape.get(&key)).sum();
-            *total.entry(key).or_default() += seen;
-        }
-    }
-    wrong
-}
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// One exporter on all contracts, each with other confirmations, and what it was seen to show.
-struct Watcher {
-    name: &'static str,
+pub(crate) struct Watcher {
+    pub(crate) name: &'static str,
     exporter: Exporter,
     confirmations: BTreeMap<&'static str, &'static str>,
-    scrapes: Vec<Series>,
-    wrong_views: Vec<String>,
+    pub(crate) scrapes: Vec<Series>,
+    pub(crate) wrong_views: Vec<String>,
 }
 
 impl Watcher {
-    async fn start(name: &'static str, anvil: &Anvil, traffic: &Traffic, turn: u64) -> Self {
+    pub(crate) async fn start(name: &'static str, anvil: &Anvil, traffic: &Traffic, turn: u64) -> Self {
         let turns = CONFIRMATIONS.iter().cycle().skip(usize::try_from(turn).unwrap() % CONFIRMATIONS.len());
         let confirmations: BTreeMap<_, _> = CONTRACTS.into_iter().zip(turns.copied()).collect();
         let networks = confirmations.iter().map(|(contract, confirmations)| {
@@ -110,7 +41,7 @@ impl Watcher {
 
     /// Waits until every network has seen the head and processed what is confirmed there, keeps that scrape,
     /// and compares its views with the node's own answers.
-    async fn look(&mut self, anvil: &Anvil, traffic: &Traffic) {
+    pub(crate) async fn look(&mut self, anvil: &Anvil, traffic: &Traffic) {
         let head = anvil.head().await;
         let mut targets = Vec::new();
         for (contract, confirmations) in &self.confirmations {
@@ -132,7 +63,7 @@ impl Watcher {
     }
 
     /// Every scrape of one contract, and the exemplars of now, against the fold.
-    async fn judge(&self, contract: &str, blocks: &[fold::Block]) -> Vec<String> {
+    pub(crate) async fn judge(&self, contract: &str, blocks: &[fold::Block]) -> Vec<String> {
         let mut wrong = Vec::new();
         for scrape in &self.scrapes {
             let at = scrape.get(&processed(contract)).unwrap() as u64;
@@ -211,43 +142,4 @@ async fn exemplars(exporter: &Exporter) -> BTreeMap<String, Exemplar> {
             (fold::canonical(&key), exemplar)
         })
         .collect()
-}
-
-/// A run that never saw a kind of event or fate has proved nothing about it.
-fn assert_everything_happened(total: &BTreeMap<String, f64>) {
-    // What a well-behaved contract of that form never does.
-    let impossible = |series: &str| {
-        let any = |parts: &[&str]| parts.iter().any(|part| series.contains(part));
-        let broken = any(&["tesseract_missing_events", "tesseract_undecodable_logs_total"]);
-        let foreign = any(&["tesseract_contract_events_total", "swap_group_timeout", "reason=\"other\""]);
-        let reverted = any(&["reason=\"dependency\"", "reason=\"expired\"", "reason=\"other\""]);
-        match CONTRACTS.into_iter().find(|name| series.contains(&format!("network=\"{name}\""))) {
-            Some("simple" | "mixed") => broken || foreign,
-            Some("buffer") => broken || reverted,
-            _ => false,
-        }
-    };
-    let never = total.iter().filter(|(series, value)| **value == 0.0 && !impossible(series));
-    let never: Vec<_> = never.map(|(series, _)| series).collect();
-    assert!(never.is_empty(), "never happened: {never:#?}");
-}
-
-fn network(name: &str, url: &str, contract: web3::types::Address, confirmations: &str) -> String {
-    format!(
-        "  - name: {name}\n    rpc_urls: [\"{url}\"]\n    contract: \"{contract:#x}\"\n    \
-         confirmations: {confirmations}\n    poll_interval: 50ms\n"
-    )
-}
-
-fn processed(network: &str) -> String {
-    format!("tesseract_processed_block_number{{network=\"{network}\"}}")
-}
-
-fn seeds() -> Vec<u64> {
-    let Ok(wanted) = std::env::var("TESSERACT_SEED") else { return SEEDS.collect() };
-    let number = |text: &str| -> u64 { text.trim().parse().expect("TESSERACT_SEED: 7, 7,9 or 100..200") };
-    match wanted.split_once("..") {
-        Some((from, to)) => (number(from)..number(to)).collect(),
-        None => wanted.split(',').map(number).collect(),
-    }
 }
