@@ -152,8 +152,10 @@ impl FromStr for Endpoint {
 }
 
 /// An RPC URL: only scheme, host and port can be printed.
+///
+/// Its user part is sent as a header; the decoded user and password are kept for [`Url::secrets`] alone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Url(hyper::Uri);
+pub struct Url(hyper::Uri, Vec<String>);
 
 impl Url {
     /// The whole URL, secrets and all, for the one place that connects.
@@ -161,12 +163,13 @@ impl Url {
         &self.0
     }
 
-    /// The parts that may hold a key: path segments and query values. Whoever prints what a server said
-    /// takes them out.
+    /// The parts that may hold a key: user, password, path segments and query values. Whoever prints what a
+    /// server said takes them out.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let segments = self.0.path().split('/');
         let values = self.0.query().unwrap_or("").split('&').filter_map(|pair| pair.split('=').next_back());
-        segments.chain(values).filter(|part| part.len() > 5)
+        let user = self.1.iter().map(String::as_str);
+        segments.chain(values).chain(user).filter(|part| part.len() > 5)
     }
 }
 

@@ -4,9 +4,18 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use tesseract_tests::hostile::{Fault, Proxy};
 use tesseract_tests::process::{Launch, free_port};
 use tesseract_tests::sim::{Params, Sim};
+use tokio::net::TcpListener;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -72,4 +81,96 @@ async fn no_way_to_fail_tells_a_key() {
     }
     let arguments = std::fs::read(format!("/proc/{}/cmdline", exporter.pid())).unwrap();
     assert!(!String::from_utf8_lossy(&arguments).contains("sesame"));
+}
+
+/// A key in each place where one can stand: path, query, user, password, a header, and behind a scheme.
+const KEYS: [&str; 6] = [
+    "path-key-1f0c",
+    "query-key-2e7a",
+    "user-key-3d9b",
+    "pass-key-4c51",
+    "header-key-5b88",
+    "bearer-key-6a43",
+];
+
+/// In how many ways a node repeats the request that it refuses.
+const QUOTES: usize = 10;
+
+/// How far to the right it does: at once, and where a message is cut in the middle of a key.
+const PADS: [usize; 4] = [0, 14, 160, 165];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_repeats_the_key_is_not_quoted() {
+    let [path, query, user, pass, header, bearer] = KEYS;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = listener.local_addr().unwrap();
+    tokio::spawn(repeat_requests(listener));
+    let ways: Vec<_> = (0..QUOTES).flat_map(|quote| PADS.map(|pad| (quote, pad))).collect();
+    let networks = ways.iter().map(|(quote, pad)| {
+        format!(
+            "  - name: echo-{quote}-{pad}
+    rpc_urls:
+      - url: http://{user}:{pass}@{place}/{quote}/{pad}/{path}?apikey={query}&other=1
+        headers: {{X-Key: {header}, X-Token: Bearer {bearer}}}
+    contract: '0x00000000000000000000000000000000000000aa'
+    poll_interval: 100ms
+"
+        )
+    });
+    let config = format!("networks:\n{}", networks.collect::<String>());
+    let exporter = Launch::config(&config).arg("--log.level=trace").start().await;
+    for (quote, pad) in &ways {
+        let network = format!("\"echo-{quote}-{pad}\"");
+        let quoted = |line: &str| line.contains(&network) && line.contains("invalid key");
+        exporter.wait_for_line(&network, WITHIN, quoted).await;
+    }
+    let mut told = exporter.log().join("\n");
+    for path in ["/metrics", "/health", "/-/ready", "/"] {
+        write!(told, "\n{path}: {}", exporter.get(path).await.text()).unwrap();
+    }
+    for key in KEYS {
+        // The better part of a key is as bad as the whole.
+        let line = told.lines().find(|line| line.contains(&key[..key.len() - 3]));
+        assert_eq!(line, None, "{key} is told");
+    }
+}
+
+/// Refuses every request with an error, or in the last way a plain text, that quotes a part of it: which, and
+/// how far to the right, stands at the beginning of the path.
+async fn repeat_requests(listener: TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let connection =
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(repeat_request));
+        tokio::spawn(connection);
+    }
+}
+
+async fn repeat_request(request: Request<Incoming>) -> hyper::Result<Response<Full<Bytes>>> {
+    let (head, body) = request.into_parts();
+    let header = |name: &str| head.headers[name].to_str().unwrap().to_owned();
+    let mut path = head.uri.path().split('/').skip(1).map(|part| part.parse::<usize>().unwrap_or(0));
+    let (quote, pad) = (path.next().unwrap(), path.next().unwrap());
+    let quotes: [String; QUOTES] = [
+        format!("http://node{}", head.uri),
+        head.uri.to_string(),
+        KEYS[0].to_owned(),
+        KEYS[1].to_owned(),
+        header("authorization"),
+        format!("{}:{}", KEYS[2], KEYS[3]),
+        format!("{} of {}", KEYS[3], KEYS[2]),
+        header("x-key"),
+        KEYS[5].to_owned(),
+        format!("/v3/{}", KEYS[0]),
+    ];
+    let message = format!("invalid key {}{}", ".".repeat(pad), quotes[quote]);
+    if quote == QUOTES - 1 {
+        return Ok(Response::new(Full::from(message)));
+    }
+    let error = json!({"code": -32000, "message": message});
+    let refuse = |call: &Value| json!({"jsonrpc": "2.0", "id": call["id"], "error": error});
+    let answer = match serde_json::from_slice(&body.collect().await?.to_bytes()).unwrap() {
+        Value::Array(calls) => calls.iter().map(refuse).collect(),
+        call => refuse(&call),
+    };
+    Ok(Response::new(Full::from(answer.to_string())))
 }

@@ -202,7 +202,9 @@ pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
         Some((user, place)) => (Some(user), place),
         None => (None, authority.as_str()),
     };
-    let basic = user.map(|user| Secret(format!("Basic {}", base64(&percent_decode(user)))));
+    let user = user.map(percent_decode);
+    let basic = user.as_deref().map(|user| Secret(format!("Basic {}", base64(user))));
+    let user = user.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
     let headers = basic.map(|basic| ("authorization".to_owned(), basic)).into_iter().collect();
     let place: Authority = place.parse().map_err(|_| EXPECTED)?;
     let has_port = place.as_str().len() > place.host().len();
@@ -211,7 +213,7 @@ pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
     }
     parts.authority = Some(place);
     let uri = Uri::from_parts(parts).map_err(|_| EXPECTED)?;
-    Ok(Endpoint { url: Url(uri), headers })
+    Ok(Endpoint { url: Url(uri, user.split(':').map(str::to_owned).collect()), headers })
 }
 
 /// Bytes behind `%` and two hex digits; a `%` without them stands for itself.

@@ -28,6 +28,9 @@ const BATCH_RETRY: Duration = Duration::from_secs(600);
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
+/// A server's words are cut to this many characters before they reach a log.
+const LONGEST_MESSAGE: usize = 200;
+
 /// The first back-off after a failure; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 
@@ -288,11 +291,16 @@ impl Endpoint {
         results
     }
 
-    /// A server's words may repeat the key that it was asked with.
+    /// A server's words may repeat the key that it was asked with: the whole header, or what follows its
+    /// scheme.
     fn redacted(&self, mut error: Error) -> Error {
-        for secret in self.url.secrets().chain(self.headers.iter().filter_map(|(_, v)| v.to_str().ok())) {
+        let headers = self.headers.iter().filter_map(|(_, value)| value.to_str().ok());
+        let tokens = headers.clone().filter_map(|value| Some(value.rsplit_once(' ')?.1));
+        for secret in self.url.secrets().chain(headers).chain(tokens) {
             error.message = error.message.replace(secret, "***");
         }
+        // Not before: a cut through a key would leave a part of it that looks like none.
+        error.message = error.message.chars().take(LONGEST_MESSAGE).collect();
         error
     }
 }
@@ -332,7 +340,7 @@ fn batch_replies(body: &[u8], calls: usize) -> Result<Vec<Result<Raw, Error>>, E
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|_| {
-        let start: String = String::from_utf8_lossy(&body[..body.len().min(40)]).into();
+        let start = String::from_utf8_lossy(&body[..body.len().min(1000)]);
         Error::new(Outcome::Invalid, format_args!("answer is no JSON-RPC: {start:?}"))
     })
 }

@@ -10,8 +10,8 @@ use super::Outcome;
 /// A server's `Retry-After` is not followed beyond this.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// A server's words are cut to this many characters before they reach a log.
-const LONGEST_MESSAGE: usize = 200;
+/// No more characters of a server's words are looked at.
+const LONGEST_MESSAGE: usize = 10_000;
 
 /// Why a request has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
