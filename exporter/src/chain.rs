@@ -161,6 +161,15 @@ pub fn promised<'a, 't>(
         .collect()
 }
 
+/// How likely a bloom promises an event of one contract, with one of `topics` topics, that is not there.
+pub fn false_promise(bloom: &Bloom, topics: usize) -> f64 {
+    let ones: u32 = bloom.as_bytes().iter().map(|byte| byte.count_ones()).sum();
+    // Each address and topic sets three bits.
+    let one = (f64::from(ones) / (8 * bloom.as_bytes().len()) as f64).powi(3);
+    let topics = i32::try_from(topics).unwrap_or(i32::MAX);
+    one * (1.0 - (1.0 - one).powi(topics))
+}
+
 fn parse<'a, T: Deserialize<'a>>(raw: &'a Raw, what: &str) -> Result<T, Incomplete> {
     serde_json::from_str(raw.get()).map_err(|error| Incomplete(format!("cannot read {what}: {error}")))
 }
@@ -222,6 +231,9 @@ mod tests {
         assert_eq!(promised(&headers, &[], contract, [topic].iter()).len(), 1);
         assert_eq!(promised(&headers, &[log(5, 0)], contract, [topic].iter()).len(), 0);
         assert_eq!(promised(&headers, &[], H160::repeat_byte(3), [topic].iter()).len(), 0);
+        assert!(false_promise(&bloom, 14) < 1e-9);
+        assert!(false_promise(&Bloom::repeat_byte(0x55), 14) > 0.1);
+        assert!(false_promise(&Bloom::repeat_byte(0xff), 14) > 0.99);
     }
 
     #[test]

@@ -118,6 +118,10 @@ struct Follower {
     compared: Option<(u64, i64)>,
     /// A difference of unknown origin was answered by reading everything again.
     reread: bool,
+    /// Since when logs that must be there are waited for.
+    waiting: Option<Instant>,
+    /// By place of the endpoint: its blooms promised what never came.
+    blooms_mislead: Vec<bool>,
     horizon: Option<Horizon>,
     /// Where branches ended that were left, so that going back to one is not counted again.
     left_branches: VecDeque<H256>,
@@ -153,6 +157,8 @@ impl Follower {
             chain_id: network.chain_id,
             compared: None,
             reread: false,
+            waiting: None,
+            blooms_mislead: vec![false; network.endpoints.len()],
             horizon: None,
             left_branches: VecDeque::new(),
             recomputing: false,
@@ -217,7 +223,10 @@ impl Follower {
         self.accept_head(endpoint, &head)?;
         self.snapshot.connected = true;
         self.snapshot.head = Some(Head { number: head.block.number, timestamp: head.block.time });
-        self.read_views(endpoint, head.block).await?;
+        let views = self.read_views(endpoint, head.block).await;
+        if !endpoint.is_well() {
+            return views;
+        }
         let mut source = Source {
             endpoint: endpoint.clone(),
             contract: self.network.contract,
@@ -228,6 +237,7 @@ impl Follower {
         let Some((first, target)) = first.zip(head.confirmed).filter(|(first, target)| target >= first)
         else {
             // No contract yet, or none of its blocks is confirmed: all there is was read.
+            views?;
             self.finish();
             return Ok(());
         };
@@ -240,6 +250,8 @@ impl Follower {
                 return Ok(());
             }
         }
+        // Views that could not be read are absent, and no reason to leave the blocks unread.
+        views?;
         self.snapshot.sync_remaining = Some((target + 1).saturating_sub(self.next_block(first)));
         if self.snapshot.sync_remaining == Some(0) {
             self.finish();

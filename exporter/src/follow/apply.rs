@@ -2,6 +2,9 @@
 //! the window of every block, and logged event by event.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use web3::types::{H256, U256};
 
@@ -12,8 +15,9 @@ use crate::chain::{BlockRef, Log};
 use crate::decode::{self, Event};
 use crate::ledger::{Block, Ledger};
 
-/// A range whose count differs is read so often before the difference is believed.
-const READS: u32 = 3;
+/// For so long a node may be late with logs of blocks that it has: what does not add up is read again
+/// until then, and believed afterwards.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A log with what it says.
 struct Decoded {
@@ -25,24 +29,16 @@ struct Decoded {
 
 impl Follower {
     /// Applies a range; false when the ledger was rewound or begun anew instead.
-    pub(super) async fn apply(&mut self, source: &Source, mut fetched: Fetched) -> Result<bool, Trouble> {
+    pub(super) async fn apply(&mut self, source: &Source, fetched: Fetched) -> Result<bool, Trouble> {
         let first = *fetched.fetch.blocks.start();
         if self.ledger.block().is_none() && self.compared.is_none() {
             self.count_before(source, first).await?;
         }
-        for _ in 0..READS {
-            if self.ledger.block().is_some_and(|block| block.hash != fetched.first.parent) {
-                self.reorganised(source, first - 1).await?;
-                return Ok(false);
-            }
-            if self.is_whole(&fetched) {
-                break;
-            }
-            if !self.compared_right_before(first) {
-                break;
-            }
-            fetched = source.fetch(fetched.fetch.clone()).await?;
+        if self.ledger.block().is_some_and(|block| block.hash != fetched.first.parent) {
+            self.reorganised(source, first - 1).await?;
+            return Ok(false);
         }
+        self.wait_for_logs(source, &fetched)?;
         if !self.is_whole(&fetched) && !self.reread && self.may_have_missed(first) {
             tracing::warn!(network = %self.network.name,
                 "events and transaction_count() differ: the history is read once more from its beginning");
@@ -60,6 +56,32 @@ impl Follower {
             self.log(decoded);
         }
         Ok(true)
+    }
+
+    /// An error, for a while, where logs that must be there did not come.
+    fn wait_for_logs(&mut self, source: &Source, fetched: &Fetched) -> Result<(), Trouble> {
+        let (first, place) = (*fetched.fetch.blocks.start(), source.endpoint.place);
+        let unkept = fetched.unkept.filter(|_| !self.blooms_mislead[place]);
+        let why = if !self.is_whole(fetched) && self.compared_right_before(first) {
+            format!(
+                "transaction_count() tells of events up to block {} that are not there",
+                fetched.last.number
+            )
+        } else if let Some(block) = unkept {
+            format!("the bloom of block {block} promises an event that is not there")
+        } else {
+            self.waiting = None;
+            return Ok(());
+        };
+        let since = *self.waiting.get_or_insert_with(Instant::now);
+        if since.elapsed() < PATIENCE {
+            return Err(Trouble::Incomplete(why));
+        }
+        tracing::warn!(network = %self.network.name, endpoint = source.endpoint.number(),
+            "{why}, and did not come within {PATIENCE:?}: the endpoint is believed");
+        self.blooms_mislead[place] |= unkept.is_some();
+        self.waiting = None;
+        Ok(())
     }
 
     /// The ledger begins with nothing; counters that were exposed hold.

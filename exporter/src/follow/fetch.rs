@@ -71,6 +71,8 @@ pub(super) struct Fetched {
     pub first: BlockRef,
     pub last: BlockRef,
     pub blocks: Vec<LogBlock>,
+    /// A block whose bloom promises an event of the contract that did not come.
+    pub unkept: Option<u64>,
     /// `coordination_window()` at the last block.
     pub window: Reading,
     /// `transaction_count()` at the last block.
@@ -105,7 +107,7 @@ impl Source {
             self.one_by_one(&fetch).await?
         };
         let logs = chain::arrange(logs, fetch.blocks.clone(), self.contract, &headers)?;
-        self.check_promises(&headers, &logs).await?;
+        let unkept = self.check_promises(&headers, &logs).await?;
         let ends = |number: &u64| {
             let header = headers.iter().find(|header| header.block.number == *number);
             header
@@ -115,7 +117,7 @@ impl Source {
         let (first, last) = (ends(fetch.blocks.start())?, ends(fetch.blocks.end())?);
         let blocks = self.dated(logs, &headers, first.time..=last.time).await?;
         let [window, count] = state;
-        Ok(Fetched { fetch, first, last, blocks, window, count })
+        Ok(Fetched { fetch, first, last, blocks, unkept, window, count })
     }
 
     /// Everything in one exchange, and so from one replica: whoever has the header of the range's end has
@@ -167,18 +169,25 @@ impl Source {
     }
 
     /// A bloom that promises an event where no log came: the block is asked for once more by its hash.
-    /// Blooms promise too much at times, so a second empty answer is believed.
-    async fn check_promises(&self, headers: &[Header], logs: &[Log]) -> Result<(), Trouble> {
+    /// Returns the block of a promise that is still not kept, though the bloom is too empty to promise by
+    /// chance.
+    async fn check_promises(&self, headers: &[Header], logs: &[Log]) -> Result<Option<u64>, Trouble> {
         let promised = chain::promised(headers, logs, self.contract, decode::topics());
         let calls = promised.iter().map(|header| logs_of_block_call(self.contract, header.block.hash));
+        let mut unkept = None;
         for (answer, header) in self.endpoint.send(calls.collect()).await.into_iter().zip(&promised) {
             let number = header.block.number;
             let again = chain::arrange(chain::logs(&answer?)?, number..=number, self.contract, headers)?;
             if !again.is_empty() {
                 return Err(Trouble::Incomplete(format!("logs of block {number} were left out at first")));
             }
+            let chance =
+                header.bloom.as_ref().map(|bloom| chain::false_promise(bloom, decode::topics().count()));
+            if chance.is_some_and(|chance| chance < CHANCE) {
+                unkept.get_or_insert(number);
+            }
         }
-        Ok(())
+        Ok(unkept)
     }
 
     /// Puts the logs into their blocks, each with its time: from its header, or from the logs where those of
@@ -294,6 +303,9 @@ impl Source {
 
 const WINDOW: &str = "coordination_window";
 const COUNT: &str = "transaction_count";
+
+/// A bloom that would promise an event by chance more often than this proves nothing.
+const CHANCE: f64 = 0.002;
 
 /// Nodes keep the state of about the last 128 blocks.
 const RECENT_STATE: u64 = 100;

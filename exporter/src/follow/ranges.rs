@@ -55,11 +55,9 @@ impl Follower {
         let limit = &mut self.limits[place];
         let before = limit.blocks();
         // A replica that lags refuses blocks that it does not have, whatever their number.
-        let lags =
-            ["not found", "unknown block", "beyond", "head"].iter().any(|word| error.message.contains(word));
         match error.outcome {
             Outcome::Transport if error.message.starts_with("cannot connect") => {}
-            Outcome::RpcError if !lags => limit.refuse(*blocks),
+            Outcome::RpcError if !error.is_behind() => limit.refuse(*blocks),
             Outcome::Http if !error.is_endpoint_failure() => limit.refuse(*blocks),
             _ => limit.shrink(*blocks),
         }

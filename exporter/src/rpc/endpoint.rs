@@ -17,6 +17,7 @@ use jsonrpc_core::{Call, Id};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::error::NO_RESULT;
 use super::{EndpointStats, Error, Outcome, Raw};
 use crate::config;
 
@@ -30,6 +31,9 @@ type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// A server's words are cut to this many characters before they reach a log.
 const LONGEST_MESSAGE: usize = 200;
+
+/// The same calls are sent this often when a replica does not have their blocks.
+const TRIES: u32 = 3;
 
 /// The first back-off after a failure; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
@@ -183,14 +187,28 @@ impl Endpoint {
         if calls.len() < 2 || !self.batches() {
             return self.one_by_one(&calls).await;
         }
-        let answer = self.exchange(&calls).await;
+        let mut results = self.batch(&calls).await;
+        for _ in 1..TRIES {
+            if !results.iter().any(is_behind) || !self.batches() {
+                return results;
+            }
+            results = self.batch(&calls).await;
+        }
+        if results.iter().any(is_behind) {
+            self.give_up_batches("parts of a batch are answered by replicas that lag");
+        }
+        results
+    }
+
+    async fn batch(&self, calls: &[Call]) -> Vec<Result<Raw, Error>> {
+        let answer = self.exchange(calls).await;
         match answer.and_then(|body| batch_replies(&body, calls.len())) {
-            Ok(results) => self.counted(&calls, results),
+            Ok(results) => self.counted(calls, results),
             Err(error) => match error.outcome {
                 Outcome::Http | Outcome::Invalid | Outcome::RpcError => {
-                    self.without_batch(&calls, error).await
+                    self.without_batch(calls, error).await
                 }
-                _ => self.counted(&calls, calls.iter().map(|_| Err(error.clone())).collect()),
+                _ => self.counted(calls, calls.iter().map(|_| Err(error.clone())).collect()),
             },
         }
     }
@@ -209,11 +227,15 @@ impl Endpoint {
             result.as_ref().err().is_none_or(|error| error.outcome == Outcome::RpcError)
         };
         if results.iter().all(passed) {
-            *locked(&self.singles_until) = Some(Instant::now() + BATCH_RETRY);
-            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url, error = %self.redacted(refusal),
-                "the endpoint does not answer batches as it should: calls go to it one by one");
+            self.give_up_batches(&self.redacted(refusal).message);
         }
         results
+    }
+
+    fn give_up_batches(&self, why: &str) {
+        *locked(&self.singles_until) = Some(Instant::now() + BATCH_RETRY);
+        tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url, why,
+            "the endpoint does not answer batches as it should: calls go to it one by one");
     }
 
     async fn one_by_one(&self, calls: &[Call]) -> Vec<Result<Raw, Error>> {
@@ -223,8 +245,13 @@ impl Endpoint {
                 call.id = Id::Num(1);
             }
             let call = std::slice::from_ref(&call);
-            let answer = self.exchange(call).await;
-            results.extend(self.counted(call, vec![answer.and_then(|body| single_reply(&body))]));
+            let mut result = self.single(call).await;
+            for _ in 1..TRIES {
+                if result.iter().any(is_behind) {
+                    result = self.single(call).await;
+                }
+            }
+            results.extend(result);
             if let Some(Err(error)) = results.last()
                 && error.is_endpoint_failure()
             {
@@ -234,6 +261,11 @@ impl Endpoint {
             }
         }
         results
+    }
+
+    async fn single(&self, call: &[Call]) -> Vec<Result<Raw, Error>> {
+        let answer = self.exchange(call).await;
+        self.counted(call, vec![answer.and_then(|body| single_reply(&body))])
     }
 
     /// One HTTP exchange, a JSON array where there are several calls.
@@ -305,12 +337,17 @@ impl Endpoint {
     }
 }
 
+/// Behind a balancer the next answer may come from a replica that has the block.
+fn is_behind(result: &Result<Raw, Error>) -> bool {
+    result.as_ref().is_err_and(Error::is_behind)
+}
+
 /// A result, or the reason why it is none; `null` is none.
 fn outcome(reply: Reply<'_>) -> Result<Raw, Error> {
     match (reply.error, reply.result) {
         (Some(error), _) => Err(Error::rpc(error.code, &error.message)),
         (None, Some(result)) => Ok(result.to_owned()),
-        (None, None) => Err(Error::new(Outcome::Invalid, "null or no result")),
+        (None, None) => Err(Error::new(Outcome::Invalid, NO_RESULT)),
     }
 }
 

@@ -13,6 +13,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// No more characters of a server's words are looked at.
 const LONGEST_MESSAGE: usize = 10_000;
 
+/// What is said of an answer without a result: as a rule it was asked for a block that is not there.
+pub(super) const NO_RESULT: &str = "null or no result";
+
 /// Why a request has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -58,6 +61,17 @@ impl Error {
             // Some providers refuse too wide a range with a status that finds fault with the request.
             Outcome::Http => !self.status.is_some_and(|status| matches!(status.as_u16(), 400 | 413 | 422)),
             Outcome::Ok | Outcome::RpcError | Outcome::Invalid => false,
+        }
+    }
+
+    /// The replica that answered does not have the block yet; another one may.
+    pub fn is_behind(&self) -> bool {
+        let words = self.message.to_ascii_lowercase();
+        let missing = ["not found", "unknown block", "beyond", "last accepted", "could not find block"];
+        match self.outcome {
+            Outcome::Invalid => self.message == NO_RESULT,
+            Outcome::RpcError => missing.iter().any(|word| words.contains(word)),
+            _ => false,
         }
     }
 
