@@ -7,6 +7,7 @@
 mod endpoint;
 mod error;
 mod pool;
+mod reply;
 mod web3_transport;
 
 use std::time::Duration;

@@ -1,0 +1,119 @@
+//! What a body says: the outcome of a call, or of each call of a batch.
+//!
+//! Pure: bytes in, outcomes out. An answer that is not exactly one to what was asked is none.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::error::NO_RESULT;
+use super::{Error, Outcome, Raw};
+
+#[derive(Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+    #[serde(default)]
+    error: Option<ReplyError>,
+}
+
+#[derive(Deserialize)]
+struct ReplyError {
+    #[serde(default)]
+    code: i64,
+    #[serde(default)]
+    message: String,
+}
+
+/// A result, or the reason why it is none; `null` is none.
+fn outcome(reply: Reply<'_>) -> Result<Raw, Error> {
+    match (reply.error, reply.result) {
+        (Some(error), _) => Err(Error::rpc(error.code, &error.message)),
+        (None, Some(result)) => Ok(result.to_owned()),
+        (None, None) => Err(Error::new(Outcome::Invalid, NO_RESULT)),
+    }
+}
+
+/// The outcome of a single call, which bears the id 1.
+pub(super) fn single_reply(body: &[u8]) -> Result<Raw, Error> {
+    let reply: Reply<'_> = parse(body)?;
+    if reply.id.map(RawValue::get) == Some("1") || reply.error.is_some() {
+        outcome(reply)
+    } else {
+        Err(Error::new(Outcome::Invalid, "answer to another request (wrong id)"))
+    }
+}
+
+/// The outcomes of a batch, complete and in the order asked for: anything else hints at a balancer that
+/// takes batches apart, and is an error of the batch as a whole.
+pub(super) fn batch_replies(body: &[u8], calls: usize) -> Result<Vec<Result<Raw, Error>>, Error> {
+    if !body.trim_ascii_start().starts_with(b"[") {
+        let reply: Reply<'_> = parse(body)?;
+        return Err(outcome(reply).err().unwrap_or(Error::new(Outcome::Invalid, "one answer to a batch")));
+    }
+    let replies: Vec<Reply<'_>> = parse(body)?;
+    let expected = (1..=calls).map(|id| id.to_string());
+    if !expected.eq(replies.iter().map(|reply| reply.id.map_or("", RawValue::get).to_owned())) {
+        return Err(Error::new(Outcome::Invalid, "batch answered out of order or in part"));
+    }
+    Ok(replies.into_iter().map(outcome).collect())
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|_| {
+        let start = String::from_utf8_lossy(&body[..body.len().min(1000)]);
+        Error::new(Outcome::Invalid, format_args!("answer is no JSON-RPC: {start:?}"))
+    })
+}
+
+/// Whether an HTTP error carries a JSON-RPC error, which says more than the status.
+pub(super) fn is_rpc(body: &[u8]) -> bool {
+    serde_json::from_slice::<Reply<'_>>(body).is_ok_and(|reply| reply.error.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_answer_must_be_its_own() {
+        assert_eq!(single_reply(br#"{"jsonrpc":"2.0","id":1,"result":"0x1"}"#).unwrap().get(), "\"0x1\"");
+        for (body, message) in [
+            (r#"{"id":2,"result":"0x1"}"#, "answer to another request (wrong id)"),
+            (r#"{"id":1,"result":null}"#, "null or no result"),
+            (r#"{"id":1}"#, "null or no result"),
+            (
+                r#"{"id":null,"error":{"code":-32000,"message":"header not found"}}"#,
+                "error -32000: header not found",
+            ),
+            ("<html>busy</html>", "answer is no JSON-RPC: \"<html>busy</html>\""),
+            ("", "answer is no JSON-RPC: \"\""),
+        ] {
+            assert_eq!(single_reply(body.as_bytes()).unwrap_err().message, message, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_batch_counts_only_whole_and_in_order() {
+        let results = batch_replies(br#"[{"id":1,"result":[]},{"id":2,"error":{"code":3}}]"#, 2).unwrap();
+        assert!(results[0].is_ok());
+        assert_eq!(results[1].as_ref().unwrap_err().code, Some(3));
+        for body in [
+            r#"[{"id":2,"result":1},{"id":1,"result":1}]"#,
+            r#"[{"id":1,"result":1}]"#,
+            "[]",
+            r#"{"id":null,"error":{"code":-32600,"message":"batches are not supported"}}"#,
+            r#"{"id":1,"result":1}"#,
+        ] {
+            assert!(batch_replies(body.as_bytes(), 2).is_err(), "{body}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_taken(body: Vec<u8>, calls in 1_usize..5) {
+            let _ = (single_reply(&body), batch_replies(&body, calls), is_rpc(&body));
+        }
+    }
+}
