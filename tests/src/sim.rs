@@ -17,6 +17,6 @@ mod traffic;
 
 pub use chain::{Chain, Params, PlacedLog};
 pub use contract::{Call, DEFAULT_WINDOW, Revert, Views};
-pub use event::{RawLog, Variant, add_to_bloom, address, topic};
+pub use event::{RawLog, Variant, address, topic};
 pub use node::answer;
 pub use server::Sim;

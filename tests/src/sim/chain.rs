@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use web3::ethabi::ethereum_types::{Bloom, BloomInput};
 use web3::signing::keccak256;
 use web3::types::{H160, H256, H2048};
 
@@ -199,7 +200,8 @@ impl Chain {
     /// Hash of a block on this chain: 24 bytes of keccak-256, then its height, so that a hash leads back to its
     /// block without a table.
     pub fn hash(&self, height: u64) -> H256 {
-        let words = [self.params.seed, self.params.chain_id, height, self.salt(height)];
+        let Params { seed, chain_id, genesis_time, .. } = self.params;
+        let words = [seed, chain_id, genesis_time, height, self.salt(height)];
         let mut hash = keccak256(&words.map(u64::to_be_bytes).concat());
         hash[24..].copy_from_slice(&height.to_be_bytes());
         H256(hash)
@@ -239,11 +241,12 @@ impl Chain {
 
     /// The bloom filter of a block's logs.
     pub fn bloom(&self, height: u64) -> H2048 {
-        let mut bloom = H2048::zero();
+        let mut bloom = Bloom::zero();
         for log in self.logs(height..=height) {
-            event::add_to_bloom(&mut bloom, self.contract_address, &log.raw.topics);
+            bloom.accrue(BloomInput::Raw(self.contract_address.as_bytes()));
+            log.raw.topics.iter().for_each(|topic| bloom.accrue(BloomInput::Raw(topic.as_bytes())));
         }
-        bloom
+        H2048(bloom.0)
     }
 
     /// The salt of the fork that a block belongs to.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use web3::ethabi::{self, Token};
 use web3::signing::keccak256;
-use web3::types::{H160, H256, H2048, U256};
+use web3::types::{H160, H256, U256};
 
 /// Which of the known contracts is deployed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,17 +166,6 @@ pub(super) fn encode(event: &Event, txs: &[Tx], variant: Variant, time: u64) -> 
 
 fn dependency_id(tx: &Tx, txs: &[Tx]) -> H256 {
     txs.get(tx.dependency as usize).map_or(H256::zero(), |dependency| dependency.id)
-}
-
-/// Adds a log to a block's bloom filter: three bits for the address and for each topic.
-pub fn add_to_bloom(bloom: &mut H2048, contract: H160, topics: &[H256]) {
-    let inputs = topics.iter().map(H256::as_bytes).chain([contract.as_bytes()]);
-    for hash in inputs.map(keccak256) {
-        for pair in hash[..6].chunks_exact(2) {
-            let bit = usize::from(u16::from_be_bytes([pair[0], pair[1]]) & 0x7ff);
-            bloom.0[255 - bit / 8] |= 1 << (bit % 8);
-        }
-    }
 }
 
 #[cfg(test)]

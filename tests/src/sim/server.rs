@@ -1,8 +1,7 @@
-//! The chain on a socket, driven by hand or by a clock.
+//! Chains on a socket, driven by hand or by a clock.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
@@ -26,34 +25,57 @@ const MAX_REQUEST_BYTES: usize = 16 << 20;
 
 /// A chain that answers on a socket. Its blocks come by hand, or from [`Sim::run`]. Gone when dropped.
 pub struct Sim {
-    chain: Arc<RwLock<Chain>>,
-    address: SocketAddr,
-    server: JoinHandle<()>,
+    chain: Shared,
+    url: String,
     clock: Option<JoinHandle<()>>,
+    /// Ends with the last chain that it serves.
+    _server: Arc<Server>,
+}
+
+type Shared = Arc<RwLock<Chain>>;
+
+/// Path of each chain on one socket, with its slash.
+type Routes = Arc<[(String, Shared)]>;
+
+struct Server(JoinHandle<()>);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Sim {
     /// An empty chain on a free port of the loopback.
     pub async fn start(params: Params) -> io::Result<Self> {
-        Self::serve(TcpListener::bind(("127.0.0.1", 0)).await?, Chain::new(params))
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}/", listener.local_addr()?);
+        let chain = Arc::new(RwLock::new(Chain::new(params)));
+        let routes = Arc::from([("/".to_owned(), Arc::clone(&chain))]);
+        let server = Arc::new(Server(tokio::spawn(accept(listener, routes))));
+        Ok(Self { chain, url, clock: None, _server: server })
     }
 
-    /// Puts a chain, with whatever history it has, on this socket.
-    pub fn serve(listener: TcpListener, chain: Chain) -> io::Result<Self> {
+    /// Puts chains, with whatever history they have, on one socket, each under its name as the path.
+    pub fn serve(listener: TcpListener, chains: Vec<(String, Chain)>) -> io::Result<Vec<Self>> {
         let address = listener.local_addr()?;
-        let chain = Arc::new(RwLock::new(chain));
-        let server = tokio::spawn(accept(listener, Arc::clone(&chain)));
-        Ok(Self { chain, address, server, clock: None })
+        let routes: Routes = chains
+            .into_iter()
+            .map(|(name, chain)| (format!("/{name}"), Arc::new(RwLock::new(chain))))
+            .collect();
+        let server = Arc::new(Server(tokio::spawn(accept(listener, Arc::clone(&routes)))));
+        let sim = |(path, chain): &(String, Shared)| Self {
+            chain: Arc::clone(chain),
+            url: format!("http://{address}{path}"),
+            clock: None,
+            _server: Arc::clone(&server),
+        };
+        Ok(routes.iter().map(sim).collect())
     }
 
     /// Where it answers.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Where it answers, for a client.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The chain, to look at; it stands still until the guard is dropped.
@@ -100,7 +122,6 @@ impl Sim {
 impl Drop for Sim {
     fn drop(&mut self) {
         self.halt();
-        self.server.abort();
     }
 }
 
@@ -108,7 +129,7 @@ fn write(chain: &RwLock<Chain>) -> RwLockWriteGuard<'_, Chain> {
     chain.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn tick(chain: Arc<RwLock<Chain>>, speed: f64) {
+async fn tick(chain: Shared, speed: f64) {
     let block_time = write(&chain).params().block_time.div_f64(speed);
     let (started, first) = (Instant::now(), write(&chain).head());
     // Many small blocks at once rather than a timer faster than anybody looks.
@@ -121,7 +142,7 @@ async fn tick(chain: Arc<RwLock<Chain>>, speed: f64) {
     }
 }
 
-async fn accept(listener: TcpListener, chain: Arc<RwLock<Chain>>) {
+async fn accept(listener: TcpListener, routes: Routes) {
     // Dropping the set ends the connections with the server.
     let mut connections = JoinSet::new();
     loop {
@@ -131,9 +152,9 @@ async fn accept(listener: TcpListener, chain: Arc<RwLock<Chain>>) {
                 let Ok((stream, _)) = accepted else { continue };
                 // Answers are small and the client waits for each of them.
                 let _ = stream.set_nodelay(true);
-                let chain = Arc::clone(&chain);
+                let routes = Arc::clone(&routes);
                 connections.spawn(async move {
-                    let service = service_fn(move |request| respond(request, Arc::clone(&chain)));
+                    let service = service_fn(move |request| respond(request, Arc::clone(&routes)));
                     // What goes wrong on a connection is the client's to notice.
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service)
@@ -145,10 +166,10 @@ async fn accept(listener: TcpListener, chain: Arc<RwLock<Chain>>) {
     }
 }
 
-async fn respond(
-    request: Request<Incoming>,
-    chain: Arc<RwLock<Chain>>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(request: Request<Incoming>, routes: Routes) -> Result<Response<Full<Bytes>>, Infallible> {
+    let Some((_, chain)) = routes.iter().find(|(path, _)| path == request.uri().path()) else {
+        return Ok(plain(StatusCode::NOT_FOUND, "no such chain\n"));
+    };
     if request.method() != Method::POST {
         return Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "JSON-RPC by POST only\n"));
     }
