@@ -140,8 +140,8 @@ impl Traffic {
             .map_or(scheduled, |other| scheduled.max(other.scheduled.low_u64()));
         let id = next_id(block, rng, params);
         if let Ok(tx) = contract.buffer(id, scheduled.into(), dependency, route(rng), NONE, block) {
-            // One in a hundred is forgotten, and expires without a trace.
-            if !rng.random_ratio(1, 100) {
+            // One in two hundred is forgotten, and expires without a trace.
+            if !rng.random_ratio(1, 200) {
                 let at = first_try(scheduled, contract.variant, rng);
                 self.plan(at, Task::Resolve { tx, tries: 0 });
             }
@@ -230,8 +230,8 @@ fn recent(block: &Block<'_>, rng: &mut ChaCha8Rng) -> u32 {
 fn first_try(scheduled: u64, variant: Variant, rng: &mut ChaCha8Rng) -> u64 {
     match rng.random_range(0..100) {
         0..3 if variant != Variant::Buffer => scheduled - 5,
-        0..85 => scheduled + rng.random_range(1..8),
-        85..98 => scheduled + rng.random_range(8..22),
+        0..87 => scheduled + rng.random_range(1..8),
+        87..99 => scheduled + rng.random_range(8..22),
         _ => scheduled + rng.random_range(22..90),
     }
 }

@@ -47,9 +47,9 @@ fn a_seed_means_the_same_history_for_ever() {
     assert_eq!(
         digests,
         [
-            "07d4d09de7a6db0e2c345cf56dd74122ebdd1870681d14d4e4e428f4037f5bef",
-            "6e163519450c203a0eed3843cf57976f821064b08c2d2a1893c6de881c9af9a4",
-            "d4b20141cae42e4841acf1f0e899a53014f9cde6a86b1ae27ca57568cd34eef3",
+            "e12c2b63d43d5454bf883d29d6c3c53ef76fbee838ca79e74cc8978083acf708",
+            "62e8d506ac6a4b9e4ac9d3ba2e348f1796793d41c47d33d0889a3762a01c777f",
+            "f8c8ff6143daa3d59c1bcd309c2b952349c2c37a42e0d5b5b16c1b15fd53fd63",
         ]
     );
 }
