@@ -74,8 +74,8 @@ impl Sim {
     }
 
     /// Where it answers.
-    pub fn url(&self) -> &str {
-        &self.url
+    pub fn url(&self) -> String {
+        self.url.clone()
     }
 
     /// The chain, to look at; it stands still until the guard is dropped.

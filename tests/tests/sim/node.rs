@@ -256,5 +256,5 @@ async fn several_chains_share_a_socket() {
     }
     let elsewhere = sims[0].url().replace("/a", "/c");
     assert_eq!(get(&elsewhere, &[]).await.unwrap().status, 404);
-    assert_eq!(get(sims[0].url(), &[]).await.unwrap().status, 405);
+    assert_eq!(get(&sims[0].url(), &[]).await.unwrap().status, 405);
 }
