@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tesseract_tests::demo::{Demo, networks, table};
 use tesseract_tests::process::binary;
-use tesseract_tests::sim::Chain;
+use tesseract_tests::sim::{Chain, Sim};
 use tokio::time::{interval, timeout};
 
 #[tokio::test]
 async fn every_network_is_live_and_moves() {
     binary();
     let mut demo = Demo::start(0).await.unwrap();
-    let first = demo.sims().iter().map(|sim| sim.head()).collect::<Vec<_>>();
+    let first = demo.sims().iter().map(Sim::head).collect::<Vec<_>>();
     let mut ticks = interval(Duration::from_millis(200));
     let live = async {
         loop {
