@@ -8,7 +8,7 @@ mod switches;
 use serde_json::{Value, json};
 use tesseract_tests::stand_in::{Message, Service, StandIn};
 
-use server::{Alertmanager, PATIENCE};
+use server::{Alertmanager, PATIENCE, shipped_alerts};
 
 const TX: &str = "0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const ROUTING_KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -233,6 +233,28 @@ async fn long_texts_and_many_alerts_stay_readable() {
         !text.split(['\n', ' ']).any(|word| word.ends_with("&l") || word.ends_with("&lt")),
         "half an entity"
     );
+}
+
+#[tokio::test]
+async fn every_alert_of_the_rules_arrives_at_slack() {
+    let (stand_in, alertmanager) = everything_on().await;
+    let mut alerts = shipped_alerts();
+    alerts.retain(|(name, _)| name != "TesseractWatchdog");
+    assert_eq!(alerts.len(), 19);
+    // Each on a network and an instance of its own, so that none holds back another.
+    let on_its_own = |(name, severity): &(String, String)| {
+        let mut alert = alert(name, &format!("net-{name}"), severity);
+        alert["labels"]["instance"] = json!(format!("{name}:8000"));
+        alert
+    };
+    alertmanager.post(&alerts.iter().map(on_its_own).collect::<Vec<_>>()).await;
+    for (name, severity) in alerts {
+        let title = format!("[{}] {name} on net-{name}", severity.to_uppercase());
+        let arrived = |it: &Message| it.body["attachments"][0]["title"] == title;
+        let message = stand_in.wait_for(&title, PATIENCE, arrived).await;
+        let runbook = format!("http://localhost:8000/runbooks/{name}");
+        assert!(message.links().contains(&runbook), "{name}: {:?}", message.links());
+    }
 }
 
 #[tokio::test]

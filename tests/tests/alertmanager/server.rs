@@ -170,6 +170,19 @@ pub(crate) fn alerting() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../alerting")
 }
 
+/// Every alert of the shipped rules, with its severity.
+pub(crate) fn shipped_alerts() -> Vec<(String, String)> {
+    let rules = fs::read_to_string(alerting().join("../rules/tesseract.alerts.yml")).unwrap();
+    let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
+    let groups = rules["groups"].as_sequence().unwrap().iter();
+    let rules = groups.flat_map(|group| group["rules"].as_sequence().unwrap());
+    let text = |value: &serde_yaml::Value| value.as_str().unwrap().to_owned();
+    rules
+        .filter(|rule| rule.get("alert").is_some())
+        .map(|rule| (text(&rule["alert"]), text(&rule["labels"]["severity"])))
+        .collect()
+}
+
 /// The receivers that amtool finds for these labels.
 pub(crate) fn receivers(config: &Path, labels: &[(&str, &str)]) -> String {
     let output = std::process::Command::new(program("amtool"))
