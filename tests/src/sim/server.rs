@@ -34,8 +34,11 @@ pub struct Sim {
 
 type Shared = Arc<RwLock<Chain>>;
 
-/// Path of each chain on one socket, with its slash.
+/// Path of each chain on one socket, with its slash, or [`ANY`].
 type Routes = Arc<[(String, Shared)]>;
+
+/// Every path leads to the chain, also one with a key in it.
+const ANY: &str = "";
 
 struct Server(JoinHandle<()>);
 
@@ -46,12 +49,12 @@ impl Drop for Server {
 }
 
 impl Sim {
-    /// An empty chain on a free port of the loopback.
+    /// An empty chain on a free port of the loopback, under every path.
     pub async fn start(params: Params) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let url = format!("http://{}/", listener.local_addr()?);
+        let url = format!("http://{}", listener.local_addr()?);
         let chain = Arc::new(RwLock::new(Chain::new(params)));
-        let routes = Arc::from([("/".to_owned(), Arc::clone(&chain))]);
+        let routes = Arc::from([(ANY.to_owned(), Arc::clone(&chain))]);
         let server = Arc::new(Server(tokio::spawn(accept(listener, routes))));
         Ok(Self { chain, url, clock: None, _server: server })
     }
@@ -167,7 +170,7 @@ async fn accept(listener: TcpListener, routes: Routes) {
 }
 
 async fn respond(request: Request<Incoming>, routes: Routes) -> Result<Response<Full<Bytes>>, Infallible> {
-    let Some((_, chain)) = routes.iter().find(|(path, _)| path == request.uri().path()) else {
+    let Some((_, chain)) = routes.iter().find(|(path, _)| path == ANY || path == request.uri().path()) else {
         return Ok(plain(StatusCode::NOT_FOUND, "no such chain\n"));
     };
     if request.method() != Method::POST {

@@ -176,6 +176,8 @@ async fn tags_and_ids() {
     assert_eq!(ask::<U64>(&client, "eth_blockNumber", json!([])).await, 100.into());
     assert_eq!(ask::<U64>(&client, "eth_chainId", json!([])).await, 1337.into());
     assert_eq!(ask::<String>(&client, "net_version", json!([])).await, "1337");
+    let with_a_key = Client::new(format!("{}/v3/key?more", sim.url()));
+    assert_eq!(ask::<U64>(&with_a_key, "eth_blockNumber", json!([])).await, 100.into());
     assert_eq!(client.call("eth_getBlockByNumber", json!(["0x65", false])).await, Ok(Value::Null));
     assert_eq!(client.call("eth_getBlockByHash", json!([H256::zero(), false])).await, Ok(Value::Null));
 }
