@@ -54,7 +54,8 @@ struct Site {
     contract: Contract,
     /// The account that owns the contract, by its index.
     owner: usize,
-    window: u64,
+    /// Every window so far; the last is in force.
+    windows: Vec<u64>,
     transactions: Vec<(H256, U256)>,
     groups: Vec<H256>,
 }
@@ -72,7 +73,7 @@ impl Traffic {
         for (time, (kind, name)) in (from..).zip(kinds) {
             let contract = anvil.deploy(name, time).await;
             let (transactions, groups) = (Vec::new(), Vec::new());
-            sites.push(Site { kind, contract, owner: 0, window: 30, transactions, groups });
+            sites.push(Site { kind, contract, owner: 0, windows: vec![30], transactions, groups });
         }
         let rng = ChaCha8Rng::seed_from_u64(seed);
         Self { rng, millis: (from + 4) * 1000, pace, sites }
@@ -147,7 +148,7 @@ impl Site {
 
     async fn act_buffer(&mut self, rng: &mut ChaCha8Rng, anvil: &Anvil, now: u64) {
         match rng.random_range(0..100) {
-            0..30 => {
+            0..28 => {
                 let scheduled = scheduled(rng, now);
                 self.buffer(rng, anvil, scheduled).await;
             }
@@ -178,7 +179,7 @@ impl Site {
             93 => self.call(anvil, self.owner, "grant_operator", &[account(anvil, 2)]).await,
             94 => self.call(anvil, self.owner, "revoke_operator", &[account(anvil, 2)]).await,
             95 => self.on_any(rng, anvil, "reveal_transaction", &[]).await,
-            96 => self.on_any(rng, anvil, "refund_transaction", &[Token::Uint(now.into())]).await,
+            28..30 | 96 => self.on_any(rng, anvil, "refund_transaction", &[Token::Uint(now.into())]).await,
             97..99 => self.call(anvil, self.owner, "reset_circuit_breaker", &[]).await,
             _ => {
                 let group = self.create_group(rng, anvil, 20).await;
@@ -227,7 +228,7 @@ impl Site {
     async fn resolve(&mut self, rng: &mut ChaCha8Rng, anvil: &Anvil, now: u64) {
         let now = U256::from(now);
         let in_time = |(_, scheduled): &&(H256, U256)| {
-            *scheduled <= now && now <= scheduled.saturating_add(self.window.into())
+            *scheduled <= now && now <= scheduled.saturating_add(self.window().into())
         };
         let due: Vec<_> = self.recent().iter().filter(in_time).collect();
         let chosen = due.choose(rng).filter(|_| rng.random_bool(0.7)).copied();
@@ -243,9 +244,21 @@ impl Site {
         group
     }
 
+    /// A frozen deadline must be right though the window returns to what it was. Where deadlines float, one
+    /// that was in force before is not drawn again: there and back between two reads leaves no trace on the
+    /// chain, and what expired in between shows only to who reads the state of every block.
     async fn change_window(&mut self, rng: &mut ChaCha8Rng, anvil: &Anvil) {
-        self.window = rng.random_range(5..=300);
-        self.call(anvil, self.owner, "set_coordination_window", &[Token::Uint(self.window.into())]).await;
+        let window = match self.kind {
+            Kind::Buffer | Kind::Mixed => *[5, 30, 60, 300].choose(rng).expect("there are windows"),
+            Kind::Simple | Kind::Emitter => loop {
+                let window = rng.random_range(5..=300);
+                if !self.windows.contains(&window) {
+                    break window;
+                }
+            },
+        };
+        self.windows.push(window);
+        self.call(anvil, self.owner, "set_coordination_window", &[Token::Uint(window.into())]).await;
     }
 
     async fn change_owner(&mut self, rng: &mut ChaCha8Rng, anvil: &Anvil) {
@@ -262,6 +275,10 @@ impl Site {
 
     async fn call(&self, anvil: &Anvil, account: usize, function: &str, arguments: &[Token]) {
         anvil.send(anvil.accounts()[account], &self.contract, function, arguments).await;
+    }
+
+    fn window(&self) -> u64 {
+        self.windows[self.windows.len() - 1]
     }
 
     fn recent(&self) -> &[(H256, U256)] {
