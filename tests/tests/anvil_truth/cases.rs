@@ -12,7 +12,7 @@ use web3::ethabi::{Event, Token};
 use web3::signing::keccak256;
 use web3::types::{H256, U256};
 
-use crate::watcher::CATCH_UP;
+use crate::watcher::{CATCH_UP, WHILE_MINED};
 use crate::{GENESIS, network, processed};
 
 #[test]
@@ -66,7 +66,7 @@ async fn a_dead_network_delays_no_other() {
     let networks = [
         network("refused", &format!("http://127.0.0.1:{}", free_port()), address, "0"),
         network("silent", &silent_url, address, "0") + "    request_timeout: 5m\n",
-        network("live", anvil.url(), address, "0"),
+        network("live", anvil.url(), address, WHILE_MINED),
     ];
     let exporter = Exporter::start(&format!("networks:\n{}", networks.concat())).await;
 
@@ -74,7 +74,7 @@ async fn a_dead_network_delays_no_other() {
         for _ in 0..10 {
             traffic.block(&anvil).await;
         }
-        let scrape = at_head(&exporter, &anvil, "live").await;
+        let scrape = confirmed(&exporter, &anvil, "live", 1).await;
         let connected = |name: &str| scrape.get(&format!("tesseract_node_connected{{network=\"{name}\"}}"));
         assert_eq!(
             [connected("refused"), connected("silent"), connected("live")],

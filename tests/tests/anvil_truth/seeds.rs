@@ -11,7 +11,7 @@ use tesseract_tests::fold;
 use tesseract_tests::traffic::{Pace, Traffic};
 
 use crate::GENESIS;
-use crate::watcher::{CONTRACTS, Watcher};
+use crate::watcher::{AT_REST, CONTRACTS, WHILE_MINED, Watcher};
 
 const SEEDS: Range<u64> = 1..25;
 const BLOCKS: u64 = 200;
@@ -39,17 +39,17 @@ async fn one_chain(seed: u64, total: &mut BTreeMap<String, f64>) -> Vec<String> 
     let mut traffic =
         Traffic::start(&anvil, seed, pace[usize::try_from(seed % 4).unwrap()], GENESIS + 10).await;
 
-    let mut watchers = vec![Watcher::start("early", &anvil, &traffic, seed).await];
+    let mut watchers = vec![Watcher::start("early", &anvil, &traffic, seed, WHILE_MINED).await];
     for block in 1..=BLOCKS {
         traffic.block(&anvil).await;
         if block == BLOCKS / 2 {
-            watchers.push(Watcher::start("midway", &anvil, &traffic, seed + 1).await);
+            watchers.push(Watcher::start("midway", &anvil, &traffic, seed + 1, WHILE_MINED).await);
         }
         if block > 20 && block % 9 == 0 {
             watchers[0].look(&anvil, &traffic).await;
         }
     }
-    watchers.push(Watcher::start("late", &anvil, &traffic, seed + 2).await);
+    watchers.push(Watcher::start("late", &anvil, &traffic, seed + 2, AT_REST).await);
 
     for watcher in &mut watchers {
         watcher.look(&anvil, &traffic).await;

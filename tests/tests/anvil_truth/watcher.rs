@@ -13,7 +13,11 @@ use web3::ethabi::Token;
 use crate::{network, processed};
 
 pub(crate) const CONTRACTS: [&str; 4] = ["simple", "buffer", "mixed", "emitter"];
-const CONFIRMATIONS: [&str; 5] = ["0", "2", "12", "safe", "finalized"];
+/// While blocks are mined, anvil may answer a call at its newest block with the state of the one after it;
+/// a real node does not. So whoever follows leaves the newest block alone.
+pub(crate) const WHILE_MINED: &str = "1";
+pub(crate) const AT_REST: &str = "0";
+const DEEPER: [&str; 4] = ["2", "12", "safe", "finalized"];
 
 /// An exporter keeps up when it has polled, fetched and applied what is new; far more than it needs.
 pub(crate) const CATCH_UP: Duration = Duration::from_secs(30);
@@ -28,8 +32,16 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    pub(crate) async fn start(name: &'static str, anvil: &Anvil, traffic: &Traffic, turn: u64) -> Self {
-        let turns = CONFIRMATIONS.iter().cycle().skip(usize::try_from(turn).unwrap() % CONFIRMATIONS.len());
+    /// `turn` decides which contract gets which confirmations, of which `shallowest` are the fewest.
+    pub(crate) async fn start(
+        name: &'static str,
+        anvil: &Anvil,
+        traffic: &Traffic,
+        turn: u64,
+        shallowest: &'static str,
+    ) -> Self {
+        let all = [&[shallowest], &DEEPER[..]].concat();
+        let turns = all.iter().cycle().skip(usize::try_from(turn).unwrap() % all.len());
         let confirmations: BTreeMap<_, _> = CONTRACTS.into_iter().zip(turns.copied()).collect();
         let networks = confirmations.iter().map(|(contract, confirmations)| {
             network(contract, anvil.url(), traffic.contract(contract).address, confirmations)
