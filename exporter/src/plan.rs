@@ -10,7 +10,10 @@ const NEAR_HEAD: u64 = 64;
 const NEAR_RANGE: u64 = 32;
 
 /// An answer with more logs than this makes the next ranges smaller, which bounds the memory.
-const MANY_LOGS: usize = 5000;
+const MANY_LOGS: usize = 1000;
+
+/// The first range is no larger than this, as nothing is known yet of how much it holds.
+const FIRST_RANGE: u64 = 500;
 
 /// After so many answers in a row a larger range is tried.
 const STREAK: u32 = 8;
@@ -52,9 +55,9 @@ pub struct RangeLimit {
 }
 
 impl RangeLimit {
-    /// Begins with the configured upper bound.
+    /// Begins small and grows up to the configured upper bound.
     pub fn new(most: u64) -> Self {
-        Self { most, now: most, refused: None, streak: 0, told: false }
+        Self { most, now: most.min(FIRST_RANGE), refused: None, streak: 0, told: false }
     }
 
     /// The size to ask for.
@@ -155,18 +158,18 @@ mod tests {
 
     #[test]
     fn a_learned_limit_is_told_once() {
-        let mut limit = RangeLimit::new(1000);
-        assert_eq!(limit.accept(1000, 0), None);
-        limit.refuse(1000);
-        assert_eq!(limit.accept(500, 0), Some(500));
+        let mut limit = RangeLimit::new(500);
         assert_eq!(limit.accept(500, 0), None);
+        limit.refuse(500);
+        assert_eq!(limit.accept(250, 0), Some(250));
+        assert_eq!(limit.accept(250, 0), None);
     }
 
     #[test]
     fn many_logs_make_the_ranges_smaller() {
-        let mut limit = RangeLimit::new(1000);
-        limit.accept(1000, MANY_LOGS + 1);
-        assert_eq!(limit.blocks(), 500);
+        let mut limit = RangeLimit::new(500);
+        limit.accept(500, MANY_LOGS + 1);
+        assert_eq!(limit.blocks(), 250);
     }
 
     #[test]
