@@ -113,11 +113,44 @@ impl Oracle {
         differences.into_iter().map(|line| format!("at block {at}: {line}")).collect()
     }
 
-    fn at(&self, block: u64) -> Arc<Truth> {
+    /// What is true with the chain processed up to this block.
+    pub fn at(&self, block: u64) -> Arc<Truth> {
         let mut truths = self.truths.lock().unwrap_or_else(PoisonError::into_inner);
         let truth = || Arc::new(fold::truth(&self.blocks, block, NETWORK));
         truths.entry(block).or_insert_with(truth).clone()
     }
+}
+
+/// The truth with counters that hold at what was shown before.
+pub fn raised(truth: &Truth, floor: &Series) -> Truth {
+    let mut truth = truth.clone();
+    for (key, value) in truth.series.iter_mut().filter(|(key, _)| is_counter(key)) {
+        let held =
+            floor.0.keys().find(|shown| fold::canonical(shown) == *key).and_then(|shown| floor.get(shown));
+        *value = value.max(held.unwrap_or(0.0));
+    }
+    truth
+}
+
+/// Whether a series is one that may never go down while a process lives.
+pub fn is_counter(key: &str) -> bool {
+    let name = key.split(['{', ' ']).next().unwrap_or(key);
+    // A view of the contract, whatever its name sounds like.
+    name != "tesseract_transaction_count"
+        && name.starts_with("tesseract_")
+        && ["_total", "_bucket", "_count", "_sum"].iter().any(|end| name.ends_with(end))
+}
+
+/// Counters that went down from one scrape of a process to the next, a line each.
+pub fn fallen(before: &Series, after: &Series) -> Vec<String> {
+    let fell =
+        |key: &&String| is_counter(key) && after.get(key).is_some_and(|now| Some(now) < before.get(key));
+    before
+        .0
+        .keys()
+        .filter(fell)
+        .map(|key| format!("{key} fell from {:?} to {:?}", before.get(key), after.get(key)))
+        .collect()
 }
 
 /// The confirmed series of an OpenMetrics exposition, exemplars included, sorted.

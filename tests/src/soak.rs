@@ -17,10 +17,11 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 
-use crate::fold::{self, Truth};
+use crate::fold;
 use crate::hostile::{Fault, Proxy};
 use crate::json_rpc::Client;
 use crate::process::{Exporter, Series};
+use crate::rig::{fallen, is_counter, raised};
 use crate::sim::{Params, Sim, Variant};
 
 /// The chains when the exporter starts, blocks.
@@ -36,6 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A fault that nothing meets is over after this.
 const FAULT: Duration = Duration::from_millis(2500);
+
+/// After so many differences there is no point in going on.
+const ENOUGH: usize = 20;
 
 /// What happened.
 #[derive(Debug, Default)]
@@ -103,7 +107,7 @@ pub async fn run(length: Duration, seed: u64, mut tell: impl FnMut(&str)) -> Rep
     let mut soak = Soak::start(seed).await;
     let deadline = Instant::now() + length;
     soak.quiet().await;
-    while Instant::now() < deadline && soak.report.differences.is_empty() {
+    while Instant::now() < deadline && soak.report.differences.len() < ENOUGH {
         let what = soak.round().await;
         soak.quiet().await;
         soak.report.rounds += 1;
@@ -124,8 +128,9 @@ struct Network {
     /// What counters may not be below, and need not be above unless the truth is.
     low: Series,
     high: Series,
-    /// Reorganisations of processed blocks that the running process saw.
-    reorgs: u64,
+    /// Reorganisations of processed blocks: the running process must have seen the first number of them,
+    /// and may have seen the second.
+    reorgs: (u64, u64),
 }
 
 struct Soak {
@@ -148,7 +153,7 @@ impl Soak {
             let proxy = Proxy::start(&sim.url()).await;
             proxy.scale(SCALE);
             let (low, high) = (Series::default(), Series::default());
-            networks.push(Network { name, sim, proxy, low, high, reorgs: 0 });
+            networks.push(Network { name, sim, proxy, low, high, reorgs: (0, 0) });
         }
         let state = TempDir::with_prefix("soak-").expect("a temporary directory");
         let exporter = Exporter::start(&config(&networks, &state)).await;
@@ -164,7 +169,8 @@ impl Soak {
             story.push(self.reorganise());
         }
         for network in &self.networks {
-            network.sim.advance(self.rng.random_range(0..12));
+            // At least one, so that no block of a branch that was left passes for the newest.
+            network.sim.advance(self.rng.random_range(1..12));
         }
         if self.rng.random_ratio(3, 4) {
             let faults: Vec<Fault> = Fault::all().filter(|fault| *fault != Fault::TwoBranches).collect();
@@ -213,7 +219,7 @@ impl Soak {
         network.sim.reorg(depth);
         self.report.reorgs += 1;
         if depth > CONFIRMATIONS {
-            network.reorgs += 1;
+            network.reorgs = (network.reorgs.0 + 1, network.reorgs.1 + 1);
             self.report.deep_reorgs += 1;
         }
         format!("{depth} blocks of {} reorganised", network.name)
@@ -278,7 +284,8 @@ impl Soak {
     async fn restart(&mut self) {
         for network in &mut self.networks {
             network.low = Series::default();
-            network.reorgs = 0;
+            // One of this round may be news to the new process.
+            network.reorgs = (0, 1);
         }
         self.exporter = Exporter::start(&config(&self.networks, &self.state)).await;
     }
@@ -291,8 +298,7 @@ impl Soak {
         let series = loop {
             ticks.tick().await;
             let series = self.exporter.scrape().await;
-            let fallen = last.0.keys().filter(|key| is_counter(key) && series.get(key) < last.get(key));
-            let fallen: Vec<String> = fallen.map(|key| format!("{key} fell")).collect();
+            let fallen = fallen(&last, &series);
             if !fallen.is_empty() {
                 self.complain(fallen);
                 return;
@@ -301,8 +307,13 @@ impl Soak {
                 break series;
             }
             if Instant::now() > deadline {
-                let tail: Vec<String> = self.exporter.log().into_iter().rev().take(20).collect();
-                self.complain(vec![format!("not read to the end within {PATIENCE:?}: {}", tail.join("\n"))]);
+                let (health, log) = (self.exporter.get("/health").await.text(), self.exporter.log());
+                let tail = log[log.len().saturating_sub(20)..].join("\n");
+                let targets: Vec<u64> = self.networks.iter().map(Network::target).collect();
+                let story = format!("not read to {targets:?} within {PATIENCE:?}: {health}\n{tail}");
+                self.complain(vec![story]);
+                self.exporter.kill().await;
+                self.restart().await;
                 return;
             }
             last = series;
@@ -345,10 +356,7 @@ impl Network {
     fn is_read(&self, series: &Series) -> bool {
         let own = self.key("tesseract_processed_block_number");
         let whole = series.0.contains_key(&self.key("tesseract_missing_events"));
-        // The same number may be of the branch that was left; the time is the same on both.
-        let reorgs = series.get(&self.key("tesseract_reorgs_total")).unwrap_or(0.0);
-        let settled = self.reorgs == 0 || reorgs >= self.reorgs as f64;
-        whole && settled && series.get(&own) == Some(self.target() as f64)
+        whole && series.get(&own) == Some(self.target() as f64)
     }
 
     /// How many series were compared, and what is wrong.
@@ -364,31 +372,15 @@ impl Network {
             let above = fold::differences(&raised(&truth, &self.high), &shown);
             wrong.retain(|line| above.contains(line) || !is_counter(line));
         }
-        let reorgs = shown.get(&self.key("tesseract_reorgs_total")).unwrap_or(0.0);
-        if reorgs > self.reorgs as f64 {
-            wrong.push(format!("{reorgs} reorganisations counted, there were {}", self.reorgs));
+        let reorgs = shown.get(&self.key("tesseract_reorgs_total")).unwrap_or(0.0) as u64;
+        if !(self.reorgs.0..=self.reorgs.1).contains(&reorgs) {
+            wrong.push(format!("{reorgs} reorganisations counted, expected {:?}", self.reorgs));
         }
+        self.reorgs = (reorgs, reorgs);
         self.low = shown.clone();
         self.high = shown;
         (compared, wrong.into_iter().map(|line| format!("{}: {line}", self.name)).collect())
     }
-}
-
-/// The truth with counters that hold at what was shown before.
-fn raised(truth: &Truth, floor: &Series) -> Truth {
-    let mut truth = truth.clone();
-    for (key, value) in truth.series.iter_mut().filter(|(key, _)| is_counter(key)) {
-        let held =
-            floor.0.keys().find(|shown| fold::canonical(shown) == *key).and_then(|shown| floor.get(shown));
-        *value = value.max(held.unwrap_or(0.0));
-    }
-    truth
-}
-
-fn is_counter(key: &str) -> bool {
-    let name = key.split(['{', ' ']).next().unwrap_or(key);
-    key.starts_with("tesseract_")
-        && ["_total", "_bucket", "_count", "_sum"].iter().any(|end| name.ends_with(end))
 }
 
 fn config(networks: &[Network], state: &TempDir) -> String {
