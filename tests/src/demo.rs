@@ -119,6 +119,11 @@ impl Demo {
         Ok(demo)
     }
 
+    /// Where the exporter answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `http://` and the exporter's address.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

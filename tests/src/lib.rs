@@ -10,5 +10,6 @@ pub mod prometheus;
 pub mod rig;
 pub mod sim;
 pub mod soak;
+pub mod stack;
 pub mod stand_in;
 pub mod traffic;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use tesseract_tests::demo::{Demo, table};
 use tesseract_tests::process::binary;
+use tesseract_tests::stack::{Settings, Stack};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::interval;
 
 /// Runs a simulated chain with three networks and the exporter on them. Ctrl-C ends it.
@@ -16,7 +18,24 @@ struct Options {
     /// Port of the exporter on 127.0.0.1; 0 for any
     #[arg(long, default_value_t = 8000)]
     port: u16,
+    /// Prometheus and Alertmanager too, on their usual ports, as they are shipped. Receivers of alerts are
+    /// switched on by the environment, as in .env.example
+    #[arg(long)]
+    stack: bool,
+    /// Installs those two first, from Debian's packages
+    #[arg(long, requires = "stack")]
+    install: bool,
 }
+
+/// What the environment may say of receivers.
+const RECEIVERS: [&str; 6] = [
+    "SLACK_WEBHOOK_URL",
+    "SLACK_CHANNEL",
+    "PAGERDUTY_KEY",
+    "PAGERDUTY_URL",
+    "ALERT_WEBHOOK_URL",
+    "HEARTBEAT_URL",
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -33,11 +52,27 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<(), String> {
+    if options.install {
+        install()?;
+    }
     // From here on Ctrl-C is a request, not an end.
-    let mut interrupted = Box::pin(tokio::signal::ctrl_c());
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupted = Box::pin(async {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    });
     let mut demo = tokio::select! {
         demo = Demo::start(options.port) => demo?,
         _ = &mut interrupted => return Ok(()),
+    };
+    let stack = match options.stack {
+        true => tokio::select! {
+            stack = start_stack(&demo) => Some(stack?),
+            _ = &mut interrupted => return demo.stop().await,
+        },
+        false => None,
     };
     let (url, log) = (demo.url(), demo.log().display().to_string());
     println!(
@@ -52,12 +87,49 @@ async fn run(options: &Options) -> Result<(), String> {
 Ctrl-C ends it.
 "
     );
+    if let Some(stack) = &stack {
+        println!(
+            "  Prometheus    {}\n  Alertmanager  {}\n",
+            stack.prometheus_url(),
+            stack.alertmanager_url()
+        );
+    }
     let result = tokio::select! {
         result = show(&mut demo) => result,
         _ = &mut interrupted => Ok(()),
     };
     eprintln!("stopping");
+    if let Some(stack) = stack {
+        stack.stop().await.map_err(|error| format!("cannot stop the stack: {error}"))?;
+    }
     result.and(demo.stop().await)
+}
+
+async fn start_stack(demo: &Demo) -> Result<Stack, String> {
+    let receivers = RECEIVERS.map(|name| (name.to_owned(), std::env::var(name).unwrap_or_default()));
+    let settings = Settings {
+        exporters: vec![demo.address()],
+        prometheus_port: Some(9090),
+        alertmanager_port: Some(9093),
+        environment: receivers.into_iter().chain([("EXPORTER_URL".to_owned(), demo.url())]).collect(),
+        ..Settings::default()
+    };
+    Stack::start(&settings).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            format!("{error}; cargo demo --stack --install installs it on Debian")
+        }
+        _ => format!("the stack does not start: {error}"),
+    })
+}
+
+fn install() -> Result<(), String> {
+    let setup = concat!(env!("CARGO_MANIFEST_DIR"), "/setup");
+    let status = std::process::Command::new(setup).arg("servers").status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{setup}: {status}")),
+        Err(error) => Err(format!("{setup}: {error}")),
+    }
 }
 
 /// Shows the figures every few seconds: in place on a terminal, else one table after another.

@@ -1,0 +1,245 @@
+//! Prometheus and Alertmanager as processes, with the shipped configuration: the stack without Docker, for
+//! the demo and for tests.
+//!
+//! What is started reads copies in a temporary directory. In them only addresses and, for tests, intervals
+//! differ from what is shipped; the rule files are copied byte for byte.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{interval, timeout};
+
+use crate::process::get;
+
+/// How long a server may take until it is ready.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What differs from one stack to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Where each exporter answers.
+    pub exporters: Vec<SocketAddr>,
+    /// Of Prometheus; a free one of the loopback when absent.
+    pub prometheus_port: Option<u16>,
+    /// Of Alertmanager; a free one of the loopback when absent.
+    pub alertmanager_port: Option<u16>,
+    /// What the compose stack takes from `.env`: `SLACK_WEBHOOK_URL`, `GRAFANA_URL` and so on.
+    pub environment: Vec<(String, String)>,
+    /// Texts to replace in `prometheus.yml` and `alertmanager.yml`: shorter intervals for tests.
+    pub replace: Vec<(&'static str, &'static str)>,
+}
+
+/// Both servers; they end when this is dropped.
+pub struct Stack {
+    prometheus: Server,
+    alertmanager: Server,
+    /// The copies and the data; gone with the stack.
+    dir: TempDir,
+}
+
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+impl Stack {
+    /// Starts both and waits until they are ready.
+    ///
+    /// # Errors
+    /// When one is not installed or does not get ready: what it logged.
+    pub async fn start(settings: &Settings) -> io::Result<Self> {
+        let dir = TempDir::with_prefix("tesseract-stack-")?;
+        let alertmanager = Self::alertmanager(settings, dir.path()).await?;
+        let prometheus = Self::prometheus(settings, dir.path(), alertmanager.address).await?;
+        Ok(Self { prometheus, alertmanager, dir })
+    }
+
+    /// `http://` and the address of Prometheus.
+    pub fn prometheus_url(&self) -> String {
+        format!("http://{}", self.prometheus.address)
+    }
+
+    /// `http://` and the address of Alertmanager.
+    pub fn alertmanager_url(&self) -> String {
+        format!("http://{}", self.alertmanager.address)
+    }
+
+    /// The alerts that Prometheus knows now, pending and firing ones.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn alerts(&self) -> Result<Vec<Value>, String> {
+        let reply = get(&format!("{}/api/v1/alerts", self.prometheus_url()), &[]).await?;
+        Ok(reply.json()["data"]["alerts"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The values that Prometheus answers a query with.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses the query.
+    pub async fn query(&self, query: &str) -> Result<Vec<f64>, String> {
+        let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let reply = get(&format!("{}/api/v1/query?query={escaped}", self.prometheus_url()), &[]).await?;
+        let samples = reply.json()["data"]["result"].as_array().cloned().ok_or_else(|| reply.text())?;
+        let value = |sample: &Value| sample["value"][1].as_str().and_then(|it| it.parse().ok());
+        samples.iter().map(value).collect::<Option<_>>().ok_or_else(|| reply.text())
+    }
+
+    /// What both servers have logged so far, for a message when something went wrong.
+    pub fn logs(&self) -> String {
+        [&self.prometheus, &self.alertmanager].map(|server| read_tail(&server.log)).join("\n")
+    }
+
+    /// Where the data and the copies of the configuration are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Stops both and waits for their end.
+    ///
+    /// # Errors
+    /// When one cannot be waited for.
+    pub async fn stop(mut self) -> io::Result<()> {
+        self.prometheus.child.kill().await?;
+        self.alertmanager.child.kill().await
+    }
+
+    async fn alertmanager(settings: &Settings, dir: &Path) -> io::Result<Server> {
+        let address = address(settings.alertmanager_port)?;
+        let config = dir.join("alerting");
+        copy_files("alerting", &config, "alertmanager.yml", &settings.replace)?;
+        let mut command = bare("sh");
+        command
+            .arg(config.join("entrypoint.sh"))
+            .arg(format!("--storage.path={}", dir.join("alertmanager").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg("--cluster.listen-address=")
+            .env("ALERTMANAGER_BIN", program(&["alertmanager", "prometheus-alertmanager"])?)
+            .env("ALERTMANAGER_RUN_DIR", dir.join("run"))
+            .env("ALERTMANAGER_URL", format!("http://{address}"));
+        std::fs::create_dir(dir.join("run"))?;
+        Server::start(command, settings, address, dir.join("alertmanager.log")).await
+    }
+
+    async fn prometheus(settings: &Settings, dir: &Path, alertmanager: SocketAddr) -> io::Result<Server> {
+        let address = address(settings.prometheus_port)?;
+        let exporters: Vec<_> = settings.exporters.iter().map(|exporter| format!("\"{exporter}\"")).collect();
+        let mut replace = settings.replace.clone();
+        let addresses = [
+            ("\"exporter:8000\"", exporters.join(", ")),
+            ("\"alertmanager:9093\"", format!("\"{alertmanager}\"")),
+            ("\"localhost:9090\"", format!("\"{address}\"")),
+        ];
+        replace.extend(addresses.iter().map(|(from, to)| (*from, to.as_str())));
+        let config = dir.join("rules");
+        copy_files("rules", &config, "prometheus.yml", &replace)?;
+        let mut command = bare(program(&["prometheus"])?);
+        command
+            .arg(format!("--config.file={}", config.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", dir.join("prometheus").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .arg(format!("--web.external-url=http://{address}"))
+            // Prometheus 2 expands external labels only when asked to.
+            .arg("--enable-feature=exemplar-storage,expand-external-labels");
+        Server::start(command, settings, address, dir.join("prometheus.log")).await
+    }
+}
+
+impl Server {
+    async fn start(
+        mut command: Command,
+        settings: &Settings,
+        address: SocketAddr,
+        log: PathBuf,
+    ) -> io::Result<Self> {
+        let file = std::fs::File::create(&log)?;
+        command
+            .envs(settings.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .kill_on_drop(true);
+        let mut server = Self { child: command.spawn()?, address, log };
+        match timeout(PATIENCE, server.ready()).await {
+            Ok(true) => Ok(server),
+            _ => Err(io::Error::other(format!("did not get ready:\n{}", read_tail(&server.log)))),
+        }
+    }
+
+    /// Whether it became ready before it ended.
+    async fn ready(&mut self) -> bool {
+        let mut ticks = interval(Duration::from_millis(100));
+        loop {
+            ticks.tick().await;
+            if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return false;
+            }
+            if get(&format!("http://{}/-/ready", self.address), &[]).await.is_ok_and(|it| it.status == 200) {
+                return true;
+            }
+        }
+    }
+}
+
+/// Inherits nothing but the search path: no test may find somebody's real webhook in the environment.
+fn bare(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name == "PATH"));
+    command
+}
+
+/// The first of these that is installed.
+fn program(names: &[&str]) -> io::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = names
+        .iter()
+        .find_map(|name| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|it| it.is_file()));
+    let missing = || io::Error::new(io::ErrorKind::NotFound, format!("{} is not installed", names[0]));
+    found.ok_or_else(missing)
+}
+
+/// A free address of the loopback; an error when the port that was asked for is taken, since whatever has
+/// it might answer in place of what is started.
+fn address(port: Option<u16>) -> io::Result<SocketAddr> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(0)));
+    let bound = TcpListener::bind(address).and_then(|listener| listener.local_addr());
+    bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
+}
+
+/// Copies a directory of the repository; in its file `edited` each text is replaced by another.
+fn copy_files(name: &str, to: &Path, edited: &str, replace: &[(&str, &str)]) -> io::Result<()> {
+    copy_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name), to)?;
+    let mut text = std::fs::read_to_string(to.join(edited))?;
+    for (old, new) in replace {
+        text = text.replace(old, new);
+    }
+    std::fs::write(to.join(edited), text)
+}
+
+fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        let to = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() { copy_directory(&path, &to)? } else { std::fs::copy(&path, &to).map(drop)? }
+    }
+    Ok(())
+}
+
+/// The end of a log, or why it cannot be read.
+fn read_tail(log: &Path) -> String {
+    match std::fs::read_to_string(log) {
+        Ok(text) => {
+            text.lines().rev().take(30).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
+        }
+        Err(error) => format!("{}: {error}", log.display()),
+    }
+}
