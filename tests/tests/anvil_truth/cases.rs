@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tesseract_tests::anvil::{Anvil, Artifact, Contract, Options};
 use tesseract_tests::fold;
@@ -14,6 +15,9 @@ use web3::types::{H256, U256};
 
 use crate::watcher::{CATCH_UP, WHILE_MINED};
 use crate::{GENESIS, network, processed};
+
+/// Logs that a lagging replica may still bring are waited for before a difference is believed.
+const A_WHILE: Duration = Duration::from_secs(120);
 
 #[test]
 fn the_test_contracts_declare_the_events_of_the_contract_facts() {
@@ -162,6 +166,25 @@ async fn a_reorganisation_within_the_confirmations_leaves_no_trace() {
         exact(&anvil, &buffer, "fork", &scrape).await;
         assert_eq!(scrape.get("tesseract_reorgs_total{network=\"fork\"}"), Some(0.0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_count_that_contradicts_the_logs_is_shown() {
+    let anvil = Anvil::start(&Options { genesis: GENESIS, ..Options::default() }).await;
+    let emitter = anvil.deploy("emitter", GENESIS + 10).await;
+    let config = network("liar", anvil.url(), emitter.address, "0");
+    let exporter = Exporter::start(&format!("networks:\n{config}")).await;
+    anvil.mine_at(GENESIS + 20).await;
+    let scrape = at_head(&exporter, &anvil, "liar").await;
+    assert_eq!(scrape.get("tesseract_missing_events{network=\"liar\"}"), Some(0.0));
+
+    count(&anvil, &emitter, 3).await;
+    anvil.mine_at(GENESIS + 30).await;
+    let target = anvil.head().await as f64;
+    let believed = |scrape: &Series| scrape.get(&processed("liar")) == Some(target);
+    let scrape = exporter.wait_for("the count is believed", A_WHILE, believed).await;
+    assert_eq!(scrape.get("tesseract_missing_events{network=\"liar\"}"), Some(3.0));
+    exact(&anvil, &emitter, "liar", &scrape).await;
 }
 
 async fn emit(anvil: &Anvil, emitter: &Contract, topics: &[H256], data: Vec<u8>) {
