@@ -107,9 +107,8 @@ impl Engine {
     async fn put_into_build_base(&self) {
         let context = self.dir.path().join("prebuilt");
         fs::create_dir(&context).unwrap();
-        let exporter = binary();
-        for program in [exporter.to_owned(), exporter.with_file_name("simchain")] {
-            fs::copy(&program, context.join(program.file_name().unwrap())).unwrap();
+        for program in [binary(), Path::new(env!("CARGO_BIN_EXE_simchain"))] {
+            fs::copy(program, context.join(program.file_name().unwrap())).unwrap();
         }
         let dockerfile = read("exporter/Dockerfile");
         let base = dockerfile
