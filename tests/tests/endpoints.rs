@@ -1,0 +1,120 @@
+//! Two endpoints, the preferred one ill: the other takes over at once, and gives back later.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use tesseract_tests::hostile::{Fault, Proxy};
+use tesseract_tests::process::{Exporter, free_port};
+use tesseract_tests::rig::{Oracle, Setup, reached, watch};
+use tesseract_tests::sim::{Params, Sim};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+const HISTORY: u64 = 300;
+
+const CONFIRMATIONS: u64 = 2;
+
+struct Rig {
+    sim: Sim,
+    preferred: Proxy,
+    other: Proxy,
+    oracle: Oracle,
+}
+
+impl Rig {
+    async fn start(fault: Fault) -> Self {
+        let sim = Sim::start(Params::default()).await.unwrap();
+        sim.advance(HISTORY);
+        let (preferred, other) = (Proxy::start(&sim.url()).await, Proxy::start(&sim.url()).await);
+        preferred.set(fault);
+        let contract = sim.chain().contract();
+        let oracle = Oracle::read(&sim.url(), contract, HISTORY).await;
+        Self { sim, preferred, other, oracle }
+    }
+
+    async fn exporter(&self) -> Exporter {
+        let urls = [self.preferred.url(), self.other.url()];
+        let setup = Setup::new(&[&urls[0], &urls[1]], self.sim.chain().contract());
+        Exporter::start(&setup.yaml(None)).await
+    }
+
+    async fn exact(&self, exporter: &Exporter) {
+        let target = HISTORY - CONFIRMATIONS;
+        let check = |text: &str| self.oracle.differences(text);
+        watch(exporter, PATIENCE, |text| reached(text, target), check).await.unwrap();
+    }
+
+    /// Waits until the chain is read from the preferred endpoint while it grows.
+    async fn gives_back(&self) {
+        let mut counts = self.preferred.watch();
+        let before = counts.borrow().of("eth_getLogs");
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        let waiting = async {
+            while counts.borrow_and_update().of("eth_getLogs") == before {
+                self.sim.advance(1);
+                ticks.tick().await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.expect("the preferred endpoint is used again");
+    }
+}
+
+#[tokio::test]
+async fn ill_endpoints_are_passed_over_within_one_time_out_and_come_back() {
+    for fault in
+        [Fault::Hang, Fault::ResetBefore, Fault::Unavailable, Fault::Garbage, Fault::RetryAfterSeconds]
+    {
+        let rig = Rig::start(fault).await;
+        let mut counts = rig.other.watch();
+        let exporter = rig.exporter().await;
+        timeout(PATIENCE, counts.wait_for(|counts| counts.http > 0)).await.unwrap().unwrap();
+        let asked = rig.preferred.counts().http;
+        // A probe may run beside the request that is given up.
+        let most = if fault == Fault::Garbage { 8 } else { 2 };
+        assert!(asked <= most, "{fault}: {asked} requests before the other endpoint was asked");
+        rig.exact(&exporter).await;
+        rig.preferred.clear();
+        rig.gives_back().await;
+    }
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_is_passed_over() {
+    let rig = Rig::start(Fault::Hang).await;
+    let dead = format!("http://127.0.0.1:{}", free_port());
+    let setup = Setup::new(&[&dead, &rig.other.url()], rig.sim.chain().contract());
+    let exporter = Exporter::start(&setup.yaml(None)).await;
+    rig.exact(&exporter).await;
+}
+
+#[tokio::test]
+async fn one_that_trails_is_not_used_for_logs() {
+    let rig = Rig::start(Fault::Lagging).await;
+    let exporter = rig.exporter().await;
+    rig.exact(&exporter).await;
+    rig.preferred.clear();
+    rig.gives_back().await;
+}
+
+#[tokio::test]
+async fn one_of_another_chain_is_never_used_and_said_so() {
+    let rig = Rig::start(Fault::WrongChain).await;
+    let exporter = rig.exporter().await;
+    rig.exact(&exporter).await;
+    assert_eq!(rig.preferred.counts().of("eth_getLogs"), 0);
+    let said = |line: &str| line.contains("another chain") && line.contains("57005");
+    exporter.wait_for_line("another chain", PATIENCE, said).await;
+}
+
+#[tokio::test]
+async fn the_only_one_on_another_chain_is_the_problem_of_its_network() {
+    let rig = Rig::start(Fault::WrongChain).await;
+    let setup = Setup::new(&[&rig.preferred.url()], rig.sim.chain().contract());
+    let exporter = Exporter::start(&setup.yaml(None)).await;
+    let told = |reply: &tesseract_tests::process::Reply| {
+        reply.status == 503 && reply.text().contains("is on chain 57005, expected 1337")
+    };
+    exporter.wait_for_reply("/-/ready", PATIENCE, told).await;
+    assert_eq!(rig.preferred.counts().of("eth_getLogs"), 0);
+}
