@@ -37,7 +37,7 @@ use window::Horizon;
 const CATCH_UP_TIME: Duration = Duration::from_secs(5);
 
 /// An endpoint whose answers do not fit together is asked this often before another one is.
-const TRIES: u32 = 4;
+const TRIES: u32 = 3;
 
 /// A cycle that lasts longer than this is abandoned; every request has a deadline of its own, so this is
 /// reached only by a fault of this program.
@@ -210,7 +210,9 @@ impl Follower {
             let shrunk = self.shrink(endpoint.place, &trouble);
             problem = Some(format!("endpoint {} ({}): {trouble}", endpoint.number(), endpoint.shown()));
             tracing::debug!(network = %self.network.name, endpoint = endpoint.number(), error = %trouble, "step failed");
-            tries[endpoint.place] += u32::from(!shrunk);
+            // Logs that are late need time, or another endpoint, but no second question at once.
+            tries[endpoint.place] +=
+                if matches!(trouble, Trouble::Late(_)) { TRIES } else { u32::from(!shrunk) };
             if tries[endpoint.place] >= TRIES && endpoint.is_well() {
                 endpoint.fail(&Error::new(Outcome::Invalid, trouble));
             }

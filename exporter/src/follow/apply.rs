@@ -75,7 +75,7 @@ impl Follower {
         };
         let since = *self.waiting.get_or_insert_with(Instant::now);
         if since.elapsed() < PATIENCE {
-            return Err(Trouble::Incomplete(why));
+            return Err(Trouble::Late(why));
         }
         tracing::warn!(network = %self.network.name, endpoint = source.endpoint.number(),
             "{why}, and did not come within {PATIENCE:?}: the endpoint is believed");

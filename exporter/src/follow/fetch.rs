@@ -28,6 +28,8 @@ pub(super) enum Trouble {
     Range { blocks: u64, first: u64, error: rpc::Error },
     /// Answers that do not fit together; another replica or a moment later they may.
     Incomplete(String),
+    /// Logs that must be there did not come yet.
+    Late(String),
 }
 
 impl std::fmt::Display for Trouble {
@@ -38,7 +40,7 @@ impl std::fmt::Display for Trouble {
             Self::Range { blocks, first, error } => {
                 write!(f, "logs of {blocks} blocks from {first}: {error}")
             }
-            Self::Incomplete(why) => f.write_str(why),
+            Self::Incomplete(why) | Self::Late(why) => f.write_str(why),
         }
     }
 }

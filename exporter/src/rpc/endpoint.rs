@@ -31,7 +31,7 @@ type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 const LONGEST_MESSAGE: usize = 200;
 
 /// The same calls are sent this often when a replica does not have their blocks.
-const TRIES: u32 = 3;
+const TRIES: u32 = 2;
 
 /// The first back-off after a failure; it doubles with each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
