@@ -53,7 +53,7 @@ impl Setup {
             start_block: None,
             confirmations: 2,
             poll: Duration::from_millis(200),
-            timeout: Duration::from_millis(500),
+            timeout: Duration::from_secs(2),
             range: 40,
         }
     }

@@ -9,7 +9,7 @@ use tesseract_tests::rig::{Oracle, Setup, reached, watch};
 use tesseract_tests::sim::{Params, Sim};
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const HISTORY: u64 = 300;
 

@@ -13,7 +13,7 @@ use tesseract_tests::rig::{
 };
 use tesseract_tests::sim::{Params, Sim, Variant};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const CONFIRMATIONS: u64 = 2;
 

@@ -16,7 +16,7 @@ use tesseract_tests::rig::{NETWORK, Oracle, Setup, confirmed, named, reached, wa
 use tesseract_tests::sim::{Chain, Params, Sim};
 use tokio::net::TcpListener;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const CONFIRMATIONS: u64 = 2;
 
@@ -189,7 +189,7 @@ async fn a_long_history_is_there_again_at_once() {
     let mut chain = Chain::new(Params { buffered_per_hour: 36_000, ..Params::default() });
     chain.advance_to_logs(events);
     let mut rig = Rig::start(chain).await;
-    rig.setup.range = 2000;
+    rig.setup.range = 200;
     rig.setup.timeout = Duration::from_secs(10);
     let target = rig.sim.head() - CONFIRMATIONS;
     let begun = Instant::now();
