@@ -25,7 +25,7 @@ use crate::decode::Event;
 const LONGEST_JOURNAL: usize = 256;
 
 /// And so many changes of transactions, which bounds the memory of steps with many events.
-const LARGEST_JOURNAL: usize = 1 << 14;
+const LARGEST_JOURNAL: usize = 1 << 12;
 
 /// Everything known of one network's transactions up to a block.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

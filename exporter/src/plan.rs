@@ -10,10 +10,10 @@ const NEAR_HEAD: u64 = 64;
 const NEAR_RANGE: u64 = 32;
 
 /// An answer with more logs than this makes the next ranges smaller, which bounds the memory.
-const MANY_LOGS: usize = 1000;
+const MANY_LOGS: usize = 400;
 
 /// The first range is no larger than this, as nothing is known yet of how much it holds.
-const FIRST_RANGE: u64 = 500;
+const FIRST_RANGE: u64 = 100;
 
 /// After so many answers in a row a larger range is tried.
 const STREAK: u32 = 8;
@@ -158,18 +158,18 @@ mod tests {
 
     #[test]
     fn a_learned_limit_is_told_once() {
-        let mut limit = RangeLimit::new(500);
-        assert_eq!(limit.accept(500, 0), None);
-        limit.refuse(500);
-        assert_eq!(limit.accept(250, 0), Some(250));
-        assert_eq!(limit.accept(250, 0), None);
+        let mut limit = RangeLimit::new(100);
+        assert_eq!(limit.accept(100, 0), None);
+        limit.refuse(100);
+        assert_eq!(limit.accept(50, 0), Some(50));
+        assert_eq!(limit.accept(50, 0), None);
     }
 
     #[test]
     fn many_logs_make_the_ranges_smaller() {
-        let mut limit = RangeLimit::new(500);
-        limit.accept(500, MANY_LOGS + 1);
-        assert_eq!(limit.blocks(), 250);
+        let mut limit = RangeLimit::new(100);
+        limit.accept(100, MANY_LOGS + 1);
+        assert_eq!(limit.blocks(), 50);
     }
 
     #[test]

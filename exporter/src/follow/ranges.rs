@@ -9,7 +9,7 @@ use crate::plan;
 use crate::rpc::Outcome;
 
 /// So many ranges are asked for at once while catching up.
-const IN_FLIGHT: usize = 4;
+const IN_FLIGHT: usize = 3;
 
 impl Follower {
     /// Fetches some ranges, several at a time, and applies them in order.
