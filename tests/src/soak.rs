@@ -29,6 +29,9 @@ const HISTORY: u64 = 300;
 
 const CONFIRMATIONS: u64 = 2;
 
+/// Configured, for otherwise an endpoint that is wrong about it at the first start would be believed.
+const CHAIN_ID: u64 = 1337;
+
 /// Real caps are divided by this: the chains are that much shorter than real ones.
 const SCALE: u64 = 500;
 
@@ -147,7 +150,8 @@ impl Soak {
     async fn start(seed: u64) -> Self {
         let mut networks = Vec::new();
         for (name, variant) in [("simple", Variant::Simple), ("buffer", Variant::Buffer)] {
-            let params = Params { seed, variant, buffered_per_hour: 400, ..Params::default() };
+            let params =
+                Params { seed, variant, chain_id: CHAIN_ID, buffered_per_hour: 400, ..Params::default() };
             let sim = Sim::start(params).await.expect("a port for the simulated chain");
             sim.advance(HISTORY);
             let proxy = Proxy::start(&sim.url()).await;
@@ -388,7 +392,7 @@ fn config(networks: &[Network], state: &TempDir) -> String {
     for Network { name, sim, proxy, .. } in networks {
         let (url, contract) = (proxy.url(), sim.chain().contract());
         text += &format!(
-            "  - name: {name}\n    rpc_urls: [{url}]\n    contract: \"{contract:#x}\"\n    \
+            "  - name: {name}\n    rpc_urls: [{url}]\n    chain_id: {CHAIN_ID}\n    contract: \"{contract:#x}\"\n    \
              confirmations: {CONFIRMATIONS}\n    poll_interval: 100ms\n    request_timeout: 500ms\n    \
              max_block_range: 40\n"
         );
