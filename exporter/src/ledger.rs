@@ -10,13 +10,13 @@ mod known;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use web3::types::{H256, U256};
 
 pub use counts::{BUCKETS, Counts, Exemplar, Histogram, LastFailed, Outcome, Reason};
-use known::{Deadline, Known, Transaction};
+use known::{Known, Transaction};
 
 use crate::chain::BlockRef;
 use crate::decode::Event;
@@ -63,14 +63,31 @@ pub struct Block {
     pub time: u64,
     /// The coordination window in force at this block, seconds; `None` when there is none.
     pub window: Option<U256>,
+    /// The window was not read at this very block, but taken from a block before or after it.
+    pub guessed: bool,
     /// Its events in log order.
     pub events: Vec<Event>,
 }
 
+/// What a look at every single block might show otherwise than a look at some.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// Blocks to be looked at, and the window to be read there.
+    pub blocks: BTreeSet<u64>,
+    /// Transactions buffered before these blocks, and the block at which their window is to be read.
+    pub buffered_before: Vec<(H256, u64)>,
+}
+
 impl Ledger {
-    /// Applies blocks in rising order, up to and including `end`, as one step.
-    pub fn apply(&mut self, blocks: &[Block], end: BlockRef) {
+    /// Applies blocks in rising order, up to and including `end`, as one step. `windows` are those that
+    /// were read for transactions buffered before.
+    pub fn apply(&mut self, windows: &[(H256, Option<U256>)], blocks: &[Block], end: BlockRef) {
         let mut step = Step { before: self.state.clone(), changes: Vec::new() };
+        for (id, window) in windows {
+            if let Some(transaction) = self.known.get(id).copied() {
+                self.change(*id, Some(transaction.with_window(*window)), &mut step);
+            }
+        }
         for block in blocks {
             self.state.window = block.window;
             for event in &block.events {
@@ -88,41 +105,56 @@ impl Ledger {
         }
     }
 
-    /// Where the given blocks leave in doubt what a look at every block would show: there the window must
-    /// be read, and a block that is not among them be looked at.
+    /// Where the outcome is in doubt before these blocks are applied.
     ///
-    /// A window that was told for a stretch of blocks may have been another one inside it. This matters
-    /// where a deadline is frozen, and where a transaction seems to be ready too late.
-    pub fn doubtful(&self, blocks: &[Block]) -> BTreeSet<u64> {
-        let mut doubtful = BTreeSet::new();
-        let mut opened: HashMap<H256, (u64, Transaction)> = HashMap::new();
+    /// A window that was told for a stretch of blocks may have been another one inside it. That matters
+    /// where a transaction seems to be late; and of those that wait with a frozen deadline, `all` are in
+    /// doubt where the next numbers are shown, for their deadline is one of them.
+    pub fn doubts(&self, blocks: &[Block], all: bool) -> Doubts {
+        let mut doubts = Doubts::default();
+        let mut opened: HashMap<H256, Transaction> = HashMap::new();
+        let mut closed: HashSet<H256> = HashSet::new();
+        let doubt = |doubts: &mut Doubts, id: H256, transaction: &Transaction, before: bool| {
+            if transaction.is_guessed() && before {
+                doubts.buffered_before.push((id, transaction.block));
+            } else if transaction.is_guessed() {
+                doubts.blocks.insert(transaction.block);
+            }
+        };
         for block in blocks {
             for event in &block.events {
-                match event {
+                let (tx_id, ready) = match event {
                     Event::Buffered { tx_id, scheduled, frozen, .. } => {
-                        let transaction = Transaction::buffered(block, *scheduled, *frozen);
-                        opened.insert(*tx_id, (block.number, transaction));
+                        opened.insert(*tx_id, Transaction::buffered(block, *scheduled, *frozen));
+                        continue;
                     }
-                    Event::Ready { tx_id } => {
-                        let opened = opened.remove(tx_id);
-                        let known = || self.known.get(tx_id).copied().filter(|t| t.pending);
-                        let pending = opened.map(|(_, transaction)| transaction).or_else(known);
-                        if pending.is_some_and(|pending| pending.is_late(block.time, block.window)) {
-                            doubtful.extend([block.number.saturating_sub(1), block.number]);
-                            // It may seem late only because the window at its buffering was another one.
-                            doubtful.extend(opened.map(|(number, _)| number));
-                        }
-                    }
-                    Event::Failed { class: Reason::SwapGroupTimeout, .. } => {
-                        doubtful.insert(block.number);
-                    }
-                    _ => {}
+                    Event::Ready { tx_id } => (tx_id, true),
+                    Event::Failed { tx_id, class: Reason::SwapGroupTimeout, .. } => (tx_id, false),
+                    _ => continue,
+                };
+                let (found, before) = match opened.remove(tx_id) {
+                    Some(transaction) => (Some(transaction), false),
+                    None => (self.known.get(tx_id).copied(), true),
+                };
+                let Some(transaction) = found.filter(|transaction| transaction.pending) else { continue };
+                closed.insert(*tx_id);
+                if !ready {
+                    doubts.blocks.insert(block.number);
+                    doubt(&mut doubts, *tx_id, &transaction, before);
+                } else if transaction.is_late(block.time, block.window) {
+                    doubts.blocks.extend([block.number.saturating_sub(1), block.number]);
+                    doubt(&mut doubts, *tx_id, &transaction, before);
                 }
             }
         }
-        let frozen = opened.values().filter(|(_, transaction)| transaction.deadline != Deadline::Floating);
-        doubtful.extend(frozen.map(|(number, _)| number));
-        doubtful
+        let Some(last) = blocks.last() else { return doubts };
+        let before = self.known.guessed().map(|(id, transaction)| (id, transaction, true));
+        for (id, transaction, before) in before.chain(opened.iter().map(|(id, t)| (*id, t, false))) {
+            if !closed.contains(&id) && (all || transaction.is_late(last.time, last.window)) {
+                doubt(&mut doubts, id, transaction, before);
+            }
+        }
+        doubts
     }
 
     /// Takes back steps until the ledger stands at this block; false, and nothing is changed, where the
@@ -187,14 +219,7 @@ impl Ledger {
         match event {
             Event::Buffered { tx_id, scheduled, frozen, .. } => {
                 counts.buffered += 1;
-                let deadline = match (frozen, block.window) {
-                    (false, _) => Deadline::Floating,
-                    (true, Some(window)) => Deadline::Frozen(scheduled.saturating_add(window)),
-                    (true, None) => Deadline::Never,
-                };
-                let transaction =
-                    Transaction { buffered: block.time, scheduled: *scheduled, deadline, pending: true };
-                self.change(*tx_id, Some(transaction), step);
+                self.change(*tx_id, Some(Transaction::buffered(block, *scheduled, *frozen)), step);
             }
             Event::Ready { tx_id } => {
                 counts.ready += 1;

@@ -49,8 +49,10 @@ impl Follower {
         let decoded = decode_all(&fetched);
         let pieces = self.pieces(source, &fetched, &decoded).await?;
         let blocks = ledger_blocks(source, &fetched, &decoded, &pieces).await?;
-        let blocks = resolve_doubts(source, &fetched, &self.ledger, blocks).await?;
-        self.ledger.apply(&blocks, fetched.last);
+        // Before the first sync nothing is shown, so that most windows need never be read.
+        let all = self.snapshot.synced || fetched.fetch.near_head;
+        let (blocks, windows) = resolve_doubts(source, &fetched, &self.ledger, blocks, all).await?;
+        self.ledger.apply(&windows, &blocks, fetched.last);
         self.compare(&fetched);
         for decoded in &decoded {
             self.log(decoded);
@@ -222,7 +224,15 @@ async fn ledger_blocks(
     let first = *fetched.fetch.blocks.start();
     let window =
         |number: u64| pieces.iter().rev().find(|piece| piece.from <= number).and_then(|piece| piece.window);
-    let empty = |number: u64, time: u64| Block { number, time, window: window(number), events: Vec::new() };
+    // Where no state is left, nothing better can be read.
+    let is_guess = |number: u64| fetched.window != Reading::Unavailable && number != fetched.last.number;
+    let empty = |number: u64, time: u64| Block {
+        number,
+        time,
+        window: window(number),
+        guessed: is_guess(number),
+        events: Vec::new(),
+    };
     let mut blocks: BTreeMap<u64, Block> = BTreeMap::new();
     blocks.insert(fetched.last.number, empty(fetched.last.number, fetched.last.time));
     for decoded in decoded {
@@ -238,32 +248,40 @@ async fn ledger_blocks(
     Ok(blocks.into_values().collect())
 }
 
-/// Reads the window, and blocks that were left out, where the ledger would otherwise have to guess.
+/// Reads windows, and blocks that were left out, where the ledger would otherwise have to guess.
 async fn resolve_doubts(
     source: &Source,
     fetched: &Fetched,
     ledger: &Ledger,
     blocks: Vec<Block>,
-) -> Result<Vec<Block>, Trouble> {
-    // The window at the last block was read with the range; below the range all is settled.
+    all: bool,
+) -> Result<(Vec<Block>, Vec<(H256, Option<U256>)>), Trouble> {
+    let doubts = ledger.doubts(&blocks, all);
+    // The window at the last block was read with the range; below the range all blocks are settled.
     let inner = *fetched.fetch.blocks.start()..*fetched.fetch.blocks.end();
-    let doubtful: Vec<u64> = ledger.doubtful(&blocks).into_iter().filter(|n| inner.contains(n)).collect();
+    let doubtful: Vec<u64> = doubts.blocks.into_iter().filter(|number| inner.contains(number)).collect();
     let mut blocks: BTreeMap<u64, Block> = blocks.into_iter().map(|block| (block.number, block)).collect();
     let unseen: Vec<u64> = doubtful.iter().filter(|number| !blocks.contains_key(number)).copied().collect();
     for header in source.headers(&unseen).await? {
         let BlockRef { number, time, .. } = header.block;
         let window = blocks.range(..number).next_back().or(blocks.range(number..).next());
         let window = window.and_then(|(_, block)| block.window);
-        blocks.insert(number, Block { number, time, window, events: Vec::new() });
+        blocks.insert(number, Block { number, time, window, guessed: true, events: Vec::new() });
     }
     if fetched.window != Reading::Unavailable {
         for (number, reading) in doubtful.iter().zip(source.windows_at(&doubtful).await?) {
             if let (Some(block), Reading::Known(window)) = (blocks.get_mut(number), reading) {
-                block.window = window;
+                (block.window, block.guessed) = (window, false);
             }
         }
     }
-    Ok(blocks.into_values().collect())
+    let numbers: Vec<u64> = doubts.buffered_before.iter().map(|(_, number)| *number).collect();
+    let readings = source.windows_at(&numbers).await?;
+    let read = doubts.buffered_before.iter().zip(readings).filter_map(|((id, _), reading)| match reading {
+        Reading::Known(window) => Some((*id, window)),
+        Reading::Unavailable => None,
+    });
+    Ok((blocks.into_values().collect(), read.collect()))
 }
 
 fn signed(number: U256) -> i64 {

@@ -11,6 +11,8 @@ use super::Block;
 /// A transaction that was buffered and is not ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Transaction {
+    /// Number of the block of the buffering.
+    pub block: u64,
     /// Block time of the buffering, seconds since the Unix epoch.
     pub buffered: u64,
     /// The scheduled time, seconds since the Unix epoch.
@@ -27,8 +29,16 @@ pub(super) enum Deadline {
     Floating,
     /// Fixed at buffering, seconds since the Unix epoch.
     Frozen(U256),
+    /// The same, but with a window that was not read at the block of buffering.
+    Guessed(U256),
     /// There was no window at buffering.
     Never,
+}
+
+impl Deadline {
+    fn frozen(scheduled: U256, window: Option<U256>) -> Self {
+        window.map_or(Self::Never, |window| Self::Frozen(scheduled.saturating_add(window)))
+    }
 }
 
 impl Transaction {
@@ -36,16 +46,26 @@ impl Transaction {
     pub(super) fn buffered(block: &Block, scheduled: U256, frozen: bool) -> Self {
         let deadline = match (frozen, block.window) {
             (false, _) => Deadline::Floating,
-            (true, Some(window)) => Deadline::Frozen(scheduled.saturating_add(window)),
-            (true, None) => Deadline::Never,
+            (true, Some(window)) if block.guessed => Deadline::Guessed(scheduled.saturating_add(window)),
+            (true, window) => Deadline::frozen(scheduled, window),
         };
-        Self { buffered: block.time, scheduled, deadline, pending: true }
+        Self { block: block.number, buffered: block.time, scheduled, deadline, pending: true }
+    }
+
+    /// The same with the window that was read at the block of buffering.
+    pub(super) fn with_window(self, window: Option<U256>) -> Self {
+        Self { deadline: Deadline::frozen(self.scheduled, window), ..self }
+    }
+
+    /// Pending, with a deadline that was not made from the window of its own block.
+    pub(super) fn is_guessed(&self) -> bool {
+        self.pending && matches!(self.deadline, Deadline::Guessed(_))
     }
 
     fn deadline(&self, window: Option<U256>) -> Option<U256> {
         match self.deadline {
             Deadline::Floating => window.map(|window| self.scheduled.saturating_add(window)),
-            Deadline::Frozen(at) => Some(at),
+            Deadline::Frozen(at) | Deadline::Guessed(at) => Some(at),
             Deadline::Never => None,
         }
     }
@@ -82,7 +102,7 @@ impl Known {
             self.by_age.remove(&(old.buffered, id));
             match old.deadline {
                 Deadline::Floating => self.floating.remove(&(old.scheduled, id)),
-                Deadline::Frozen(at) => self.frozen.remove(&(at, id)),
+                Deadline::Frozen(at) | Deadline::Guessed(at) => self.frozen.remove(&(at, id)),
                 Deadline::Never => false,
             };
         }
@@ -90,11 +110,17 @@ impl Known {
             self.by_age.insert((new.buffered, id));
             match new.deadline {
                 Deadline::Floating => self.floating.insert((new.scheduled, id)),
-                Deadline::Frozen(at) => self.frozen.insert((at, id)),
+                Deadline::Frozen(at) | Deadline::Guessed(at) => self.frozen.insert((at, id)),
                 Deadline::Never => false,
             };
         }
         before
+    }
+
+    /// The pending ones whose deadline is guessed.
+    pub(super) fn guessed(&self) -> impl Iterator<Item = (H256, &Transaction)> {
+        let pending = self.frozen.iter().filter_map(|(_, id)| Some((*id, self.all.get(id)?)));
+        pending.filter(|(_, transaction)| transaction.is_guessed())
     }
 
     pub(super) fn pending(&self) -> u64 {

@@ -50,7 +50,7 @@ fn history() -> impl Strategy<Value = Vec<Block>> {
                 _ => Some(failed(n, Reason::Dependency)),
             });
             let events = events.collect();
-            history.push(Block { number, time, window: Some(window.into()), events });
+            history.push(Block { number, time, window: Some(window.into()), guessed: false, events });
         }
         history
     })
@@ -101,7 +101,7 @@ fn naive(history: &[Block]) -> (u64, [u64; 3], u64) {
 
 fn apply(ledger: &mut Ledger, blocks: &[Block]) {
     if let Some(last) = blocks.last() {
-        ledger.apply(blocks, at(last.number, last.time));
+        ledger.apply(&[], blocks, at(last.number, last.time));
     }
 }
 
@@ -190,26 +190,26 @@ proptest! {
 }
 
 fn block(number: u64, time: u64, window: u64, events: Vec<Event>) -> Block {
-    Block { number, time, window: Some(window.into()), events }
+    Block { number, time, window: Some(window.into()), guessed: false, events }
 }
 
 #[test]
 fn a_simple_deadline_follows_the_window_and_a_frozen_one_does_not() {
     let mut ledger = Ledger::default();
     let both = vec![buffered(1, 1100.into(), false), buffered(2, 1100.into(), true)];
-    ledger.apply(&[block(1, 1000, 30, both), block(2, 1131, 300, vec![])], at(2, 1131));
+    ledger.apply(&[], &[block(1, 1000, 30, both), block(2, 1131, 300, vec![])], at(2, 1131));
     assert_eq!(ledger.counts().settled, [0, 1, 0]);
     assert_eq!(ledger.next_deadline(), Some(1400.into()));
-    ledger.apply(&[block(3, 1400, 300, vec![Event::Ready { tx_id: id(1) }])], at(3, 1400));
+    ledger.apply(&[], &[block(3, 1400, 300, vec![Event::Ready { tx_id: id(1) }])], at(3, 1400));
     assert_eq!(ledger.counts().settled, [1, 1, 0]);
 }
 
 #[test]
 fn a_late_ready_is_measured_and_changes_no_outcome() {
     let mut ledger = Ledger::default();
-    ledger.apply(&[block(1, 1000, 30, vec![buffered(1, 1300.into(), false)])], at(1, 1000));
-    ledger.apply(&[block(2, 1331, 30, vec![])], at(2, 1331));
-    ledger.apply(&[block(3, 1340, 300, vec![Event::Ready { tx_id: id(1) }])], at(3, 1340));
+    ledger.apply(&[], &[block(1, 1000, 30, vec![buffered(1, 1300.into(), false)])], at(1, 1000));
+    ledger.apply(&[], &[block(2, 1331, 30, vec![])], at(2, 1331));
+    ledger.apply(&[], &[block(3, 1340, 300, vec![Event::Ready { tx_id: id(1) }])], at(3, 1340));
     let counts = ledger.counts();
     assert_eq!((counts.ready, counts.settled), (1, [0, 1, 0]));
     assert_eq!((counts.resolution_time.sum, counts.resolution_delay.sum), (340, 40));
@@ -220,8 +220,8 @@ fn a_late_ready_is_measured_and_changes_no_outcome() {
 #[test]
 fn a_schedule_beyond_all_time_never_expires() {
     let mut ledger = Ledger::default();
-    ledger.apply(&[block(1, 1000, 300, vec![buffered(1, U256::MAX, true)])], at(1, 1000));
-    ledger.apply(&[block(2, u64::MAX, 300, vec![])], at(2, u64::MAX));
+    ledger.apply(&[], &[block(1, 1000, 300, vec![buffered(1, U256::MAX, true)])], at(1, 1000));
+    ledger.apply(&[], &[block(2, u64::MAX, 300, vec![])], at(2, u64::MAX));
     assert_eq!((ledger.pending(), ledger.next_deadline()), (1, Some(U256::MAX)));
 }
 
@@ -230,7 +230,7 @@ fn what_was_never_buffered_is_counted_and_settles_nothing() {
     let mut ledger = Ledger::default();
     let events =
         vec![Event::Ready { tx_id: id(1) }, failed(2, Reason::SwapGroupTimeout), failed(3, Reason::Expired)];
-    ledger.apply(&[block(1, 1000, 30, events)], at(1, 1000));
+    ledger.apply(&[], &[block(1, 1000, 30, events)], at(1, 1000));
     let counts = ledger.counts();
     assert_eq!((counts.ready, counts.failed, counts.settled), (1, [1, 0, 1, 0], [0; 3]));
     assert_eq!(counts.resolution_time, Histogram::default());
@@ -244,7 +244,7 @@ fn a_timeout_after_a_ready_changes_no_outcome() {
         Event::Ready { tx_id: id(1) },
         failed(1, Reason::SwapGroupTimeout),
     ];
-    ledger.apply(&[block(1, 910, 30, events)], at(1, 910));
+    ledger.apply(&[], &[block(1, 910, 30, events)], at(1, 910));
     assert_eq!((ledger.counts().settled, ledger.pending()), ([1, 0, 0], 0));
 }
 
@@ -252,25 +252,45 @@ fn a_timeout_after_a_ready_changes_no_outcome() {
 fn the_journal_is_bounded_and_says_where_it_ends() {
     let mut ledger = Ledger::default();
     for number in 1..=1000 {
-        ledger.apply(&[block(number, number, 30, vec![])], at(number, number));
+        ledger.apply(&[], &[block(number, number, 30, vec![])], at(number, number));
     }
     assert!(!ledger.rewind(700));
     assert!(ledger.rewind(800));
     assert_eq!(ledger.block().map(|block| block.number), Some(800));
 }
 
+/// A block whose window was taken from elsewhere.
+fn guess(number: u64, time: u64, events: Vec<Event>) -> Block {
+    Block { guessed: true, ..block(number, time, 30, events) }
+}
+
 #[test]
 fn doubts_are_raised_where_the_window_decides_and_nowhere_else() {
     let ledger = Ledger::default();
-    let ready = |n| Event::Ready { tx_id: id(n) };
-    let opening =
-        vec![buffered(1, 1000.into(), true), buffered(2, 1000.into(), false), buffered(3, 1000.into(), true)];
-    let doubtful = |time| {
-        let blocks =
-            [block(5, 1000, 30, opening.clone()), block(9, time, 30, vec![ready(1), ready(2), ready(3)])];
-        ledger.doubtful(&blocks).into_iter().collect::<Vec<_>>()
+    let opening = vec![buffered(1, 1000.into(), true), buffered(2, 1000.into(), false)];
+    let ready = vec![Event::Ready { tx_id: id(1) }, Event::Ready { tx_id: id(2) }];
+    let doubts = |time, all| {
+        ledger.doubts(&[guess(5, 1000, opening.clone()), guess(9, time, ready.clone())], all).blocks
     };
-    assert!(doubtful(1030).is_empty());
-    assert_eq!(doubtful(1031), [5, 8, 9]);
-    assert_eq!(ledger.doubtful(&[block(5, 1000, 30, opening.clone())]).into_iter().collect::<Vec<_>>(), [5]);
+    assert_eq!(doubts(1030, true), BTreeSet::new());
+    assert_eq!(doubts(1031, false), BTreeSet::from([5, 8, 9]));
+    let waiting =
+        |time, all| ledger.doubts(&[guess(5, 1000, opening.clone()), guess(9, time, vec![])], all).blocks;
+    assert_eq!(waiting(1030, false), BTreeSet::new());
+    assert_eq!(waiting(1031, false), BTreeSet::from([5]));
+    assert_eq!(waiting(1030, true), BTreeSet::from([5]));
+}
+
+#[test]
+fn a_guessed_deadline_is_read_before_it_decides() {
+    let mut ledger = Ledger::default();
+    ledger.apply(&[], &[guess(5, 1000, vec![buffered(1, 1000.into(), true)])], at(5, 1000));
+    let next = [guess(9, 1040, vec![])];
+    let expected = Doubts { blocks: BTreeSet::new(), buffered_before: vec![(id(1), 5)] };
+    assert_eq!(ledger.doubts(&next, false), expected);
+    ledger.apply(&[(id(1), Some(60.into()))], &next, at(9, 1040));
+    assert_eq!((ledger.pending(), ledger.next_deadline()), (1, Some(1060.into())));
+    assert_eq!(ledger.doubts(&[guess(10, 1050, vec![])], true), Doubts::default());
+    assert!(ledger.rewind(5));
+    assert_eq!(ledger.next_deadline(), Some(1030.into()));
 }
