@@ -75,10 +75,12 @@ impl Rig {
 
     /// Starts on the state as it lies there: the line must come, and the right numbers.
     async fn expect_line(&self, line: &str) {
-        let exporter = self.exporter().await;
+        let mut exporter = self.exporter().await;
         exporter.wait_for_line(line, PATIENCE, |written| written.contains(line)).await;
         let text = self.read(&exporter).await;
         self.check(&text).await;
+        // Until it has ended, the directory is locked.
+        exporter.kill().await;
     }
 }
 
