@@ -28,7 +28,6 @@ use crate::ledger::{Counts, Ledger};
 use crate::plan::RangeLimit;
 use crate::rpc::{Endpoint, Error, Outcome, Pool};
 use crate::snapshot::{Confirmed, Gauges, Head, Snapshot, Views};
-use crate::state::{self, Saved};
 use crate::views;
 use fetch::{Source, Trouble};
 use window::Horizon;
@@ -113,6 +112,7 @@ struct Follower {
     floor: Counts,
     /// The block at which the history begins.
     first_block: Option<u64>,
+    /// Configured, or what the network was before: another chain is never followed.
     chain_id: Option<u64>,
     /// `transaction_count()` minus buffered events, and the block at which this was last compared.
     compared: Option<(u64, i64)>,
@@ -132,8 +132,6 @@ struct Follower {
     snapshot: Snapshot,
     publish: watch::Sender<Arc<Snapshot>>,
     state: Option<PathBuf>,
-    /// Loaded, but not yet known to be of this chain.
-    loaded: Option<Saved<'static>>,
     saved_at: Instant,
     saved_block: Option<u64>,
     save_failed: bool,
@@ -141,14 +139,7 @@ struct Follower {
 
 impl Follower {
     fn new(network: Network, state: Option<PathBuf>, publish: watch::Sender<Arc<Snapshot>>) -> Self {
-        let loaded = state.as_ref().and_then(|path| {
-            state::load(path, network.contract, network.start_block).unwrap_or_else(|why| {
-                tracing::warn!(network = %network.name, file = %path.display(),
-                    "saved state {why}: everything is read from the chain again");
-                None
-            })
-        });
-        Self {
+        let mut follower = Self {
             pool: Arc::new(Pool::new(&network)),
             limits: vec![RangeLimit::new(network.max_block_range); network.endpoints.len()],
             ledger: Ledger::default(),
@@ -166,12 +157,13 @@ impl Follower {
             snapshot: Snapshot::unknown(&network),
             publish,
             state,
-            loaded,
             saved_at: Instant::now(),
             saved_block: None,
             save_failed: false,
             network,
-        }
+        };
+        follower.resume();
+        follower
     }
 
     /// One cycle: tries endpoints until one carries it to the end, then publishes what is known now.

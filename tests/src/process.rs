@@ -4,6 +4,7 @@
 //! status. Every wait is for a condition and has a deadline; a missed one panics with the log so far.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -414,10 +415,14 @@ fn label_end(text: &str) -> Option<usize> {
     None
 }
 
-/// A port of 127.0.0.1 that was free a moment ago.
+/// A port of 127.0.0.1 that was free a moment ago, for a server that cannot be given port 0.
+///
+/// Below the range from which the system takes the ports of connections, so that none of these gets it
+/// meanwhile, and at random, so that neither does another test.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a port");
-    listener.local_addr().expect("a bound port has an address").port()
+    let seed = std::collections::hash_map::RandomState::new();
+    let mut drawn = (0_u64..).map(|draw| 15_000 + (seed.hash_one(draw) % 15_000) as u16);
+    drawn.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// The exporter's binary, built on first use next to the program that asks, with the same profile.

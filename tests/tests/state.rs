@@ -137,9 +137,22 @@ async fn a_state_of_something_else_is_said_and_not_used() {
     other.expect_line("is of another contract").await;
 
     let mut rig = Rig::saved().await;
-    rig.setup.chain_id = None;
+    rig.setup.chain_id = Some(0xdead);
     rig.proxy.set(Fault::WrongChain);
     rig.expect_line("saved state is of another chain").await;
+}
+
+#[tokio::test]
+async fn an_endpoint_of_another_chain_than_the_saved_one_is_not_used_until_it_is_right() {
+    let mut rig = Rig::saved().await;
+    rig.setup.chain_id = None;
+    rig.proxy.set(Fault::WrongChain);
+    let exporter = rig.exporter().await;
+    let refused = "one of another chain is never used";
+    exporter.wait_for_line(refused, PATIENCE, |line| line.contains(refused)).await;
+    rig.proxy.clear();
+    let text = rig.read(&exporter).await;
+    rig.check(&text).await;
 }
 
 #[tokio::test]

@@ -44,11 +44,13 @@ pub(super) async fn read(endpoint: &Arc<Endpoint>, network: &Network) -> Result<
 impl Follower {
     /// Whether the endpoint is on the right chain and not far behind the others.
     pub(super) fn accept_head(&mut self, endpoint: &Endpoint, head: &ChainHead) -> Result<(), Trouble> {
+        // What was told at first sight binds only once something was read of that chain.
+        let unread = self.ledger.block().is_none() && !self.snapshot.synced;
+        if self.network.chain_id.is_none() && unread {
+            self.chain_id = Some(head.chain_id);
+        }
         let expected = *self.chain_id.get_or_insert(head.chain_id);
         note_head(&self.pool, &self.network.name, endpoint, head, expected)?;
-        if let Some(saved) = self.loaded.take() {
-            self.resume(saved, head.chain_id);
-        }
         self.snapshot.chain_id = Some(head.chain_id);
         Ok(())
     }

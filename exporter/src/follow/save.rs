@@ -11,27 +11,31 @@ use super::Follower;
 use crate::state::{self, Saved};
 
 impl Follower {
-    /// Goes on from saved progress, if it is of this chain.
-    pub(super) fn resume(&mut self, saved: Saved<'static>, chain_id: u64) {
+    /// Goes on from saved progress, if there is any and it is this network's.
+    pub(super) fn resume(&mut self) {
+        let Some(path) = &self.state else { return };
+        let loaded = state::load(path, self.network.contract, self.network.start_block);
+        let loaded = loaded.and_then(|saved| match (&saved, self.network.chain_id) {
+            (Some(saved), Some(chain_id)) if saved.chain_id != chain_id => {
+                Err(format!("is of another chain, {}, expected {chain_id}", saved.chain_id))
+            }
+            _ => Ok(saved),
+        });
         let network = &self.network.name;
-        if saved.chain_id != chain_id {
-            tracing::warn!(
-                network,
-                saved = saved.chain_id,
-                chain_id,
-                "saved state is of another chain: everything is read from the chain again"
-            );
-            return;
+        match loaded {
+            Ok(None) => {}
+            Ok(Some(saved)) => {
+                let block = saved.ledger.block().map(|block| block.number);
+                tracing::info!(network, block, chain_id = saved.chain_id, "resuming from saved state");
+                self.chain_id = Some(saved.chain_id);
+                self.first_block = Some(saved.first_block);
+                self.compared = saved.compared;
+                self.saved_block = block;
+                self.ledger = saved.ledger.into_owned();
+            }
+            Err(why) => tracing::warn!(network, file = %path.display(),
+                "saved state {why}: everything is read from the chain again"),
         }
-        tracing::info!(
-            network,
-            block = saved.ledger.block().map(|block| block.number),
-            "resuming from saved state"
-        );
-        self.first_block = Some(saved.first_block);
-        self.compared = saved.compared;
-        self.saved_block = saved.ledger.block().map(|block| block.number);
-        self.ledger = saved.ledger.into_owned();
     }
 
     /// Saves progress when that is due and there is any.
