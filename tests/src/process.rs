@@ -437,8 +437,16 @@ pub fn binary() -> &'static Path {
             Some("debug") | None => "dev",
             Some(name) => name,
         };
+        let mut cargo =
+            std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // The cargo that runs this program told it of its package; build scripts of dependencies would take
+        // that for a change, and compile them again each time.
+        let inherited = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for name in inherited.filter(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
         // All members at once: cargo then picks the same features, and compiles no dependency twice.
-        let status = std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let status = cargo
             .args(["build", "--quiet", "--locked", "--workspace", "--bin", "tesseract-exporter"])
             .args(["--profile", profile])
             .arg("--target-dir")
