@@ -174,7 +174,11 @@ impl Follower {
         self.snapshot.owner_expected = None;
         let result = timeout(LONGEST_CYCLE, self.attempts()).await;
         let problem = match result {
-            Ok(Ok(())) => None,
+            // All was read, but there is nothing to follow: that must not look like a network that is well.
+            Ok(Ok(())) => (self.snapshot.views.exists == Some(false)).then(|| {
+                let contract = self.network.contract;
+                format!("no code at {contract:#x}: expected the contract; check `contract`, `chain_id` and the endpoints")
+            }),
             Ok(Err(problem)) => Some(problem),
             Err(_) => Some(format!("no end after {LONGEST_CYCLE:?}: given up and begun anew")),
         };

@@ -139,3 +139,15 @@ async fn catching_up_logs_its_progress() {
         assert!(line[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {line}");
     }
 }
+
+#[tokio::test]
+async fn an_address_without_code_is_said_in_the_log_and_by_readiness() {
+    let sim = Sim::start(Params::default()).await.unwrap();
+    sim.advance(50);
+    let exporter = Exporter::start(&config(&sim.url(), web3::types::H160::repeat_byte(0xaa), "")).await;
+    let said = "no code at 0xaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    exporter.wait_for_line(said, WITHIN, |line| line.contains(said)).await;
+    let ready = exporter.get("/-/ready").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains(said), "{}", ready.text());
+}
