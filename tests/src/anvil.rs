@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -45,6 +46,8 @@ impl Default for Options {
 /// A running node.
 pub struct Anvil {
     _child: Child,
+    /// The states of old blocks, which would outlive the node elsewhere.
+    _states: TempDir,
     rpc: Client,
     accounts: Vec<Address>,
 }
@@ -52,12 +55,15 @@ pub struct Anvil {
 impl Anvil {
     /// Starts a node on a free port of 127.0.0.1 and waits until it listens.
     pub async fn start(options: &Options) -> Self {
+        let states = TempDir::with_prefix("anvil-").expect("a temporary directory");
         let mut command = Command::new(binary());
         command
             .args(["--port", "0", "--order", "fifo", "--disable-block-gas-limit"])
             .args(["--chain-id", &options.chain_id.to_string()])
             .args(["--timestamp", &options.genesis.to_string()])
             .args(["--slots-in-an-epoch", &options.slots_in_an_epoch.to_string()])
+            .arg("--cache-path")
+            .arg(states.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
@@ -71,7 +77,12 @@ impl Anvil {
         let address = timeout(START, listening(stdout)).await.expect("anvil listens in time");
         let rpc = Client::new(format!("http://{address}"));
         let accounts = expect(&rpc, "eth_accounts", json!([])).await;
-        Self { _child: child, rpc, accounts: serde_json::from_value(accounts).expect("addresses") }
+        Self {
+            _child: child,
+            _states: states,
+            rpc,
+            accounts: serde_json::from_value(accounts).expect("addresses"),
+        }
     }
 
     /// `http://` and its address.
@@ -134,9 +145,19 @@ impl Anvil {
         assert_eq!(self.expect("evm_revert", json!([snapshot])).await, true, "evm_revert");
     }
 
-    /// Replaces the newest `depth` blocks by as many empty ones at once.
-    pub async fn reorganise(&self, depth: u64) {
-        self.expect("anvil_reorg", json!([depth, []])).await;
+    /// Takes the newest `depth` blocks away, so that others can take their place.
+    ///
+    /// A node that has put the state of that block on disk forgets the code in it: these contracts, which
+    /// must be older, get theirs back.
+    pub async fn roll_back(&self, depth: u64, contracts: &[&Contract]) {
+        let mut codes = Vec::new();
+        for contract in contracts {
+            codes.push(self.expect("eth_getCode", json!([contract.address, "latest"])).await);
+        }
+        self.expect("anvil_rollback", json!([depth])).await;
+        for (contract, code) in contracts.iter().zip(codes) {
+            self.expect("anvil_setCode", json!([contract.address, code])).await;
+        }
     }
 
     async fn transact(&self, from: Address, to: Option<Address>, data: &[u8]) -> H256 {

@@ -179,7 +179,9 @@ fn fate(blocks: &[Block], entries: &[Entry], buffered: usize) -> Fate {
     };
     for (block, Block { time, .. }) in blocks.iter().enumerate().skip(*first) {
         let past = U256::from(*time) > deadline(block);
-        for entry in entries[buffered + 1..].iter().filter(|entry| entry.block == block) {
+        let later = &entries[buffered + 1..];
+        let of_block = &later[later.partition_point(|entry| entry.block < block)..];
+        for entry in of_block.iter().take_while(|entry| entry.block == block) {
             match &entry.event {
                 Event::Ready { tx_id: id } if id == tx_id => return Fate::Ready,
                 Event::Failed { tx_id: id, reason } if id == tx_id => match class(reason) {

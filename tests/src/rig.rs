@@ -94,7 +94,7 @@ pub struct Oracle {
 impl Oracle {
     /// Reads the chain from a node that is healthy and keeps all state.
     pub async fn read(url: &str, contract: H160, head: u64) -> Self {
-        let blocks = fold::read(&Client::new(url), contract, head).await;
+        let blocks = fold::read(&Client::new(url), contract, 0..=head).await;
         Self { blocks, truths: Mutex::default() }
     }
 

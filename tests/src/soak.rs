@@ -1,12 +1,13 @@
-//! The soak: an exporter on two simulated chains behind hostile nodes, with everything that goes wrong
-//! drawn from a seed.
+//! The soak: an exporter on real contracts of a real node (anvil), behind a hostile node for each, with
+//! everything that goes wrong drawn from a seed.
 //!
-//! A round does one bad thing while the chains grow, then waits until all is quiet and compares every
+//! A round does one bad thing while the chain grows, then waits until all is quiet and compares every
 //! confirmed series with the naive fold. Counters may only rise while a process lives, and hold after a
 //! reorganisation; gauges are exact. What the machine does to timing is the only thing not in the seed.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod network;
+mod report;
+
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -17,14 +18,22 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 
-use crate::fold;
+use crate::anvil::{Anvil, Options};
 use crate::hostile::{Fault, Proxy};
-use crate::json_rpc::Client;
 use crate::process::{Exporter, Series};
-use crate::rig::{fallen, is_counter, raised};
-use crate::sim::{Params, Sim, Variant};
+use crate::rig::fallen;
+use crate::traffic::{Pace, Traffic};
+use network::Network;
 
-/// The chains when the exporter starts, blocks.
+pub use report::Report;
+
+/// The contracts, each a network of its own.
+const CONTRACTS: [&str; 2] = ["simple", "buffer"];
+
+/// Time of the first block, seconds since the Unix epoch.
+const GENESIS: u64 = 1_700_000_000;
+
+/// The chain when the exporter starts, blocks.
 const HISTORY: u64 = 300;
 
 const CONFIRMATIONS: u64 = 2;
@@ -32,7 +41,7 @@ const CONFIRMATIONS: u64 = 2;
 /// Configured, for otherwise an endpoint that is wrong about it at the first start would be believed.
 const CHAIN_ID: u64 = 1337;
 
-/// Real caps are divided by this: the chains are that much shorter than real ones.
+/// Real caps are divided by this: the chain is that much shorter than a real one.
 const SCALE: u64 = 500;
 
 /// A quiet point must come within this.
@@ -43,67 +52,6 @@ const FAULT: Duration = Duration::from_millis(2500);
 
 /// After so many differences there is no point in going on.
 const ENOUGH: usize = 20;
-
-/// What happened.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// Rounds that reached a quiet point.
-    pub rounds: u64,
-    /// Faults that a request met.
-    pub faults: u64,
-    /// Faults by name.
-    pub by_name: BTreeMap<&'static str, u64>,
-    /// Reorganisations, of any depth.
-    pub reorgs: u64,
-    /// Those that reached a processed block.
-    pub deep_reorgs: u64,
-    /// SIGKILLs.
-    pub kills: u64,
-    /// Restarts by SIGTERM.
-    pub stops: u64,
-    /// State files that were damaged or made old.
-    pub torn: u64,
-    /// SIGHUPs.
-    pub hangups: u64,
-    /// Comparisons of one network with its fold.
-    pub comparisons: u64,
-    /// Series compared.
-    pub series: u64,
-    /// What was wrong, a line each.
-    pub differences: Vec<String>,
-    /// Resident memory at the quiet points, KiB.
-    pub rss: Vec<u64>,
-    /// Open files at the quiet points.
-    pub files: Vec<u64>,
-    /// Blocks of the longer chain.
-    pub blocks: u64,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "rounds            {}", self.rounds)?;
-        writeln!(f, "faults            {} of {} kinds", self.faults, self.by_name.len())?;
-        writeln!(f, "reorganisations   {}, {} of processed blocks", self.reorgs, self.deep_reorgs)?;
-        writeln!(f, "kill -9           {}", self.kills)?;
-        writeln!(f, "SIGTERM           {}", self.stops)?;
-        writeln!(f, "torn state files  {}", self.torn)?;
-        writeln!(f, "SIGHUP            {}", self.hangups)?;
-        writeln!(f, "blocks            {}", self.blocks)?;
-        writeln!(f, "comparisons       {} of {} series", self.comparisons, self.series)?;
-        writeln!(f, "differences       {}", self.differences.len())?;
-        writeln!(f, "resident memory   {} KiB (min, median, max)", spread(&self.rss))?;
-        write!(f, "open files        {} (min, median, max)", spread(&self.files))
-    }
-}
-
-fn spread(values: &[u64]) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    match (sorted.first(), sorted.get(sorted.len() / 2), sorted.last()) {
-        (Some(least), Some(median), Some(most)) => format!("{least}, {median}, {most}"),
-        _ => "none".to_owned(),
-    }
-}
 
 /// Runs for this long and tells each round to `tell`.
 pub async fn run(length: Duration, seed: u64, mut tell: impl FnMut(&str)) -> Report {
@@ -123,21 +71,11 @@ pub async fn run(length: Duration, seed: u64, mut tell: impl FnMut(&str)) -> Rep
     soak.report
 }
 
-/// One network of the soak.
-struct Network {
-    name: &'static str,
-    sim: Sim,
-    proxy: Proxy,
-    /// What counters may not be below, and need not be above unless the truth is.
-    low: Series,
-    high: Series,
-    /// Reorganisations of processed blocks: the running process must have seen the first number of them,
-    /// and may have seen the second.
-    reorgs: (u64, u64),
-}
-
 struct Soak {
     rng: ChaCha8Rng,
+    anvil: Anvil,
+    traffic: Traffic,
+    head: u64,
     networks: Vec<Network>,
     state: TempDir,
     exporter: Exporter,
@@ -148,21 +86,30 @@ struct Soak {
 
 impl Soak {
     async fn start(seed: u64) -> Self {
+        let options = Options { chain_id: CHAIN_ID, genesis: GENESIS, ..Options::default() };
+        let anvil = Anvil::start(&options).await;
+        let traffic = Traffic::start(&anvil, seed, Pace::Ragged, GENESIS + 10).await;
         let mut networks = Vec::new();
-        for (name, variant) in [("simple", Variant::Simple), ("buffer", Variant::Buffer)] {
-            let params =
-                Params { seed, variant, chain_id: CHAIN_ID, buffered_per_hour: 400, ..Params::default() };
-            let sim = Sim::start(params).await.expect("a port for the simulated chain");
-            sim.advance(HISTORY);
-            let proxy = Proxy::start(&sim.url()).await;
+        for name in CONTRACTS {
+            let proxy = Proxy::start(anvil.url()).await;
             proxy.scale(SCALE);
-            let (low, high) = (Series::default(), Series::default());
-            networks.push(Network { name, sim, proxy, low, high, reorgs: (0, 0) });
+            networks.push(Network::new(name, traffic.contract(name).address, proxy));
         }
         let state = TempDir::with_prefix("soak-").expect("a temporary directory");
         let exporter = Exporter::start(&config(&networks, &state)).await;
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        Self { rng, networks, state, exporter, old_state: None, report: Report::default() }
+        let (head, report) = (anvil.head().await, Report::default());
+        let mut soak = Self { rng, anvil, traffic, head, networks, state, exporter, old_state: None, report };
+        soak.grow(HISTORY).await;
+        soak
+    }
+
+    /// The chain grows by so many blocks.
+    async fn grow(&mut self, blocks: u64) {
+        for _ in 0..blocks {
+            self.traffic.block(&self.anvil).await;
+        }
+        self.head += blocks;
     }
 
     /// One bad thing, or two.
@@ -170,12 +117,11 @@ impl Soak {
         let mut story = Vec::new();
         // Only at a quiet point, where what was shown last is known.
         if self.rng.random_ratio(1, 7) {
-            story.push(self.reorganise());
+            story.push(self.reorganise().await);
         }
-        for network in &self.networks {
-            // At least one, so that no block of a branch that was left passes for the newest.
-            network.sim.advance(self.rng.random_range(1..12));
-        }
+        // At least one, so that no block of a branch that was left passes for the newest.
+        let growth = self.rng.random_range(1..12);
+        self.grow(growth).await;
         if self.rng.random_ratio(3, 4) {
             let faults: Vec<Fault> = Fault::all().filter(|fault| *fault != Fault::TwoBranches).collect();
             for network in &self.networks {
@@ -187,9 +133,8 @@ impl Soak {
             let enough = self.rng.random_range(1..4);
             self.report.faults += self.met(enough).await;
             // The chain goes on while the fault lasts.
-            for network in &self.networks {
-                network.sim.advance(self.rng.random_range(0..4));
-            }
+            let growth = self.rng.random_range(0..4);
+            self.grow(growth).await;
         }
         match self.rng.random_range(0..20) {
             0 | 1 => story.push(self.kill().await),
@@ -212,21 +157,22 @@ impl Soak {
         if story.is_empty() { "nothing bad".to_owned() } else { story.join(", ") }
     }
 
-    fn reorganise(&mut self) -> String {
+    /// Other blocks take the place of the newest ones.
+    async fn reorganise(&mut self) -> String {
         let depth = match self.rng.random_range(0..10) {
             0..8 => self.rng.random_range(1..9),
             8 => self.rng.random_range(9..80),
             _ => self.rng.random_range(150..280),
         };
-        let place = self.rng.random_range(0..self.networks.len());
-        let network = &mut self.networks[place];
-        network.sim.reorg(depth);
+        self.traffic.roll_back(&self.anvil, depth).await;
+        self.head -= depth;
+        self.grow(depth).await;
         self.report.reorgs += 1;
-        if depth > CONFIRMATIONS {
-            network.reorgs = (network.reorgs.0 + 1, network.reorgs.1 + 1);
-            self.report.deep_reorgs += 1;
+        self.report.deep_reorgs += u64::from(depth > CONFIRMATIONS);
+        for network in &mut self.networks {
+            network.reorganised(depth);
         }
-        format!("{depth} blocks of {} reorganised", network.name)
+        format!("{depth} blocks reorganised")
     }
 
     /// Waits until every fault was met so often, not for long; returns how many were met at all.
@@ -286,16 +232,13 @@ impl Soak {
     }
 
     async fn restart(&mut self) {
-        for network in &mut self.networks {
-            network.low = Series::default();
-            // One of this round may be news to the new process.
-            network.reorgs = (0, 1);
-        }
+        self.networks.iter_mut().for_each(Network::restarted);
         self.exporter = Exporter::start(&config(&self.networks, &self.state)).await;
     }
 
-    /// Waits until both networks are read to the end, and compares them with their folds.
+    /// Waits until all networks are read to the end, and compares them with their folds.
     async fn quiet(&mut self) {
+        let target = self.head - CONFIRMATIONS;
         let deadline = Instant::now() + PATIENCE;
         let mut ticks = interval(Duration::from_millis(50));
         let mut last = Series::default();
@@ -307,14 +250,13 @@ impl Soak {
                 self.complain(fallen);
                 return;
             }
-            if self.networks.iter().all(|network| network.is_read(&series)) {
+            if self.networks.iter().all(|network| network.is_read(&series, target)) {
                 break series;
             }
             if Instant::now() > deadline {
                 let (health, log) = (self.exporter.get("/health").await.text(), self.exporter.log());
                 let tail = log[log.len().saturating_sub(20)..].join("\n");
-                let targets: Vec<u64> = self.networks.iter().map(Network::target).collect();
-                let story = format!("not read to {targets:?} within {PATIENCE:?}: {health}\n{tail}");
+                let story = format!("not read to {target} within {PATIENCE:?}: {health}\n{tail}");
                 self.complain(vec![story]);
                 self.exporter.kill().await;
                 self.restart().await;
@@ -323,12 +265,13 @@ impl Soak {
             last = series;
         };
         for place in 0..self.networks.len() {
-            let (compared, wrong) = self.networks[place].compare(&series).await;
+            let network = &mut self.networks[place];
+            let (compared, wrong) = network.compare(self.anvil.rpc(), target, &series).await;
             self.report.comparisons += 1;
             self.report.series += compared;
             self.complain(wrong);
         }
-        self.report.blocks = self.networks.iter().map(|network| network.sim.head()).max().unwrap_or(0);
+        self.report.blocks = self.head;
         self.record();
     }
 
@@ -347,50 +290,10 @@ impl Soak {
     }
 }
 
-impl Network {
-    fn target(&self) -> u64 {
-        self.sim.head() - CONFIRMATIONS
-    }
-
-    fn key(&self, name: &str) -> String {
-        format!("{name}{{network=\"{}\"}}", self.name)
-    }
-
-    /// Whether the confirmed series are shown, compared with the contract, and of the newest block.
-    fn is_read(&self, series: &Series) -> bool {
-        let own = self.key("tesseract_processed_block_number");
-        let whole = series.0.contains_key(&self.key("tesseract_missing_events"));
-        whole && series.get(&own) == Some(self.target() as f64)
-    }
-
-    /// How many series were compared, and what is wrong.
-    async fn compare(&mut self, scrape: &Series) -> (u64, Vec<String>) {
-        let contract = self.sim.chain().contract();
-        let blocks = fold::read(&Client::new(self.sim.url()), contract, self.sim.head()).await;
-        let truth = fold::truth(&blocks, self.target(), self.name);
-        let shown = scrape.of(self.name);
-        let compared = truth.series.len() as u64;
-        let mut wrong = fold::differences(&raised(&truth, &self.low), &shown);
-        if !wrong.is_empty() {
-            // After a restart the process may hold what it found in its state, up to what was shown last.
-            let above = fold::differences(&raised(&truth, &self.high), &shown);
-            wrong.retain(|line| above.contains(line) || !is_counter(line));
-        }
-        let reorgs = shown.get(&self.key("tesseract_reorgs_total")).unwrap_or(0.0) as u64;
-        if !(self.reorgs.0..=self.reorgs.1).contains(&reorgs) {
-            wrong.push(format!("{reorgs} reorganisations counted, expected {:?}", self.reorgs));
-        }
-        self.reorgs = (reorgs, reorgs);
-        self.low = shown.clone();
-        self.high = shown;
-        (compared, wrong.into_iter().map(|line| format!("{}: {line}", self.name)).collect())
-    }
-}
-
 fn config(networks: &[Network], state: &TempDir) -> String {
     let mut text = format!("state_dir: {}\nnetworks:\n", state.path().display());
-    for Network { name, sim, proxy, .. } in networks {
-        let (url, contract) = (proxy.url(), sim.chain().contract());
+    for Network { name, contract, proxy, .. } in networks {
+        let url = proxy.url();
         text += &format!(
             "  - name: {name}\n    rpc_urls: [{url}]\n    chain_id: {CHAIN_ID}\n    contract: \"{contract:#x}\"\n    \
              confirmations: {CONFIRMATIONS}\n    poll_interval: 100ms\n    request_timeout: 500ms\n    \

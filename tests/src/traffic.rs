@@ -90,6 +90,18 @@ impl Traffic {
         self.rng = ChaCha8Rng::seed_from_u64(seed);
     }
 
+    /// Takes blocks away from the node, and so owners back to who they were; what follows differs from
+    /// what was there.
+    pub async fn roll_back(&mut self, anvil: &Anvil, depth: u64) {
+        let contracts: Vec<&Contract> = self.sites.iter().map(|site| &site.contract).collect();
+        anvil.roll_back(depth, &contracts).await;
+        for site in self.sites.iter_mut().filter(|site| matches!(site.kind, Kind::Buffer | Kind::Mixed)) {
+            let owner = anvil.view(&site.contract, "owner").await.into_address();
+            let index = anvil.accounts().iter().position(|account| Some(*account) == owner);
+            site.owner = index.expect("an account of the node owns the contract");
+        }
+    }
+
     /// Mines one block with a few random actions, or none.
     pub async fn block(&mut self, anvil: &Anvil) {
         self.millis += match self.pace {
@@ -250,7 +262,8 @@ impl Site {
         let window = match self.kind {
             Kind::Buffer | Kind::Mixed => *[5, 30, 60, 300].choose(rng).expect("there are windows"),
             Kind::Simple | Kind::Emitter => loop {
-                let window = rng.random_range(5..=300);
+                // In a long run more than there are numbers up to 300.
+                let window = rng.random_range(5..=self.windows.len().max(150) as u64 * 2);
                 if !self.windows.contains(&window) {
                     break window;
                 }

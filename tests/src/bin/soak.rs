@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use tesseract_tests::soak;
 
-/// An exporter on simulated chains with faults, reorganisations, kills and torn state, against the fold.
+/// An exporter on a real node behind hostile ones, with faults, reorganisations, kills and torn state, against the fold.
 #[derive(Parser)]
 struct Arguments {
     /// How long it runs.

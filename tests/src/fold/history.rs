@@ -1,5 +1,7 @@
 //! All that a node knows of a contract, block by block, read in the plainest way.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Value, json};
 use web3::types::{Address, H256, U256};
 
@@ -27,10 +29,10 @@ pub struct Block {
     pub logs: Vec<Log>,
 }
 
-/// Reads every block from genesis to `head`, each with four calls of its own. Panics when one fails.
+/// Reads these blocks, each with four calls of its own. Panics when one fails.
 ///
 /// The node must keep the state of every block.
-pub async fn read(rpc: &Client, contract: Address, head: u64) -> Vec<Block> {
+pub async fn read(rpc: &Client, contract: Address, numbers: RangeInclusive<u64>) -> Vec<Block> {
     let view = |signature: &str| {
         let call = json!({"to": contract, "data": crate::anvil::hex(&super::decode::topic0(signature)[..4])});
         move |block: Value| json!([call, block])
@@ -38,10 +40,10 @@ pub async fn read(rpc: &Client, contract: Address, head: u64) -> Vec<Block> {
     let header = |block: Value| json!([block, false]);
     let logs = |block: Value| json!([{"address": contract, "fromBlock": block, "toBlock": block}]);
 
-    let headers = each(rpc, "eth_getBlockByNumber", head, header).await;
-    let logs = each(rpc, "eth_getLogs", head, logs).await;
-    let windows = each(rpc, "eth_call", head, view(WINDOW)).await;
-    let counts = each(rpc, "eth_call", head, view(COUNT)).await;
+    let headers = each(rpc, "eth_getBlockByNumber", numbers.clone(), header).await;
+    let logs = each(rpc, "eth_getLogs", numbers.clone(), logs).await;
+    let windows = each(rpc, "eth_call", numbers.clone(), view(WINDOW)).await;
+    let counts = each(rpc, "eth_call", numbers, view(COUNT)).await;
 
     let blocks = headers.iter().zip(logs).zip(windows.iter().zip(&counts));
     blocks
@@ -54,8 +56,13 @@ pub async fn read(rpc: &Client, contract: Address, head: u64) -> Vec<Block> {
         .collect()
 }
 
-async fn each(rpc: &Client, method: &str, head: u64, params: impl Fn(Value) -> Value) -> Vec<Value> {
-    let params: Vec<_> = (0..=head).map(|block| params(json!(U256::from(block)))).collect();
+async fn each(
+    rpc: &Client,
+    method: &str,
+    numbers: RangeInclusive<u64>,
+    params: impl Fn(Value) -> Value,
+) -> Vec<Value> {
+    let params: Vec<_> = numbers.map(|block| params(json!(U256::from(block)))).collect();
     let mut answers = Vec::new();
     for params in params.chunks(BATCH) {
         let batch = rpc.batch(method, params).await;

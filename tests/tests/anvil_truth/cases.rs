@@ -214,7 +214,7 @@ async fn scrape_of(exporter: &Exporter, name: &str) -> Series {
 }
 
 async fn exact(anvil: &Anvil, contract: &Contract, name: &str, scrape: &Series) {
-    let blocks = fold::read(anvil.rpc(), contract.address, anvil.head().await).await;
+    let blocks = fold::read(anvil.rpc(), contract.address, 0..=anvil.head().await).await;
     let at = scrape.get(&processed(name)).unwrap() as u64;
     let differences = fold::differences(&fold::truth(&blocks, at, name), &scrape.of(name));
     assert!(differences.is_empty(), "block {at}: {}", differences.join("\n"));

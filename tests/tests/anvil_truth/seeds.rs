@@ -56,7 +56,8 @@ async fn one_chain(seed: u64, total: &mut BTreeMap<String, f64>) -> Vec<String> 
     }
     let mut wrong = Vec::new();
     for contract in CONTRACTS {
-        let blocks = fold::read(anvil.rpc(), traffic.contract(contract).address, anvil.head().await).await;
+        let blocks =
+            fold::read(anvil.rpc(), traffic.contract(contract).address, 0..=anvil.head().await).await;
         for watcher in &watchers {
             for problem in watcher.judge(contract, &blocks).await {
                 wrong.push(format!("seed {seed}, {}, {problem}", watcher.name));
