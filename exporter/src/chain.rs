@@ -141,6 +141,17 @@ pub fn arrange(
     Ok(logs)
 }
 
+/// Whether those of the headers that are neighbours are of one branch.
+pub fn linked(headers: &[Header]) -> Result<(), Incomplete> {
+    for pair in headers.windows(2) {
+        let [Header { block: a, .. }, Header { block: b, .. }] = pair else { continue };
+        if a.number + 1 == b.number && a.hash != b.parent {
+            return Err(Incomplete(format!("block {} does not follow from the one before", b.number)));
+        }
+    }
+    Ok(())
+}
+
 /// The blocks whose bloom promises an event of the contract that is not among the logs.
 pub fn promised<'a, 't>(
     headers: &'a [Header],
@@ -219,6 +230,19 @@ mod tests {
         assert!(arrange(vec![log(2, 0)], 1..=2, H160::zero(), &[header]).is_err());
         let other = Log { block_hash: H256::repeat_byte(8), ..log(2, 1) };
         assert!(arrange(vec![log(2, 0), other], 1..=2, H160::zero(), &[]).is_err());
+    }
+
+    #[test]
+    fn neighbours_must_be_of_one_branch() {
+        let header = |number: u64, parent: u64| {
+            let (hash, parent) = (H256::from_low_u64_be(number), H256::from_low_u64_be(parent));
+            Header { block: BlockRef { number, hash, parent, time: 0 }, bloom: None }
+        };
+        assert!(linked(&[header(3, 2), header(4, 3), header(9, 7)]).is_ok());
+        assert_eq!(
+            linked(&[header(3, 2), header(4, 2)]).unwrap_err().to_string(),
+            "block 4 does not follow from the one before"
+        );
     }
 
     #[test]

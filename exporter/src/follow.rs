@@ -45,6 +45,9 @@ const LONGEST_CYCLE: Duration = Duration::from_secs(300);
 /// Progress is saved this often.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The views of so many heads are remembered, as replicas that disagree tell them in turn.
+const HEADS: usize = 4;
+
 /// A network counts as stale after so many poll intervals, but not before so long.
 const STALE_POLLS: u32 = 10;
 const STALE_AFTER: Duration = Duration::from_secs(60);
@@ -127,8 +130,8 @@ struct Follower {
     left_branches: VecDeque<H256>,
     /// The gauges are being computed anew after a deep reorganisation.
     recomputing: bool,
-    /// The views of the last block they were read at: the same block has the same views.
-    views: Option<(H256, Views)>,
+    /// The views of the last heads: the same block has the same views.
+    views: VecDeque<(H256, Views)>,
     snapshot: Snapshot,
     publish: watch::Sender<Arc<Snapshot>>,
     state: Option<PathBuf>,
@@ -153,7 +156,7 @@ impl Follower {
             horizon: None,
             left_branches: VecDeque::new(),
             recomputing: false,
-            views: None,
+            views: VecDeque::new(),
             snapshot: Snapshot::unknown(&network),
             publish,
             state,
@@ -202,15 +205,16 @@ impl Follower {
                 let before = || self.snapshot.problem.clone();
                 return Err(problem.or_else(before).unwrap_or_else(|| "no endpoint can be asked".to_owned()));
             };
-            let Err(trouble) = self.step(&endpoint).await else { return Ok(()) };
+            let Err(trouble) = self.step(&endpoint).await else {
+                endpoint.served();
+                return Ok(());
+            };
             let shrunk = self.shrink(endpoint.place, &trouble);
             problem = Some(format!("endpoint {} ({}): {trouble}", endpoint.number(), endpoint.shown()));
             tracing::debug!(network = %self.network.name, endpoint = endpoint.number(), error = %trouble, "step failed");
-            // Logs that are late need time, or another endpoint, but no second question at once.
-            tries[endpoint.place] +=
-                if matches!(trouble, Trouble::Late(_)) { TRIES } else { u32::from(!shrunk) };
-            if tries[endpoint.place] >= TRIES && endpoint.is_well() {
-                endpoint.fail(&Error::new(Outcome::Invalid, trouble));
+            tries[endpoint.place] += if trouble.needs_time() { TRIES } else { u32::from(!shrunk) };
+            if tries[endpoint.place] >= TRIES || !endpoint.is_well() {
+                endpoint.was_in_vain(&Error::new(Outcome::Invalid, trouble));
             }
         }
     }
@@ -258,14 +262,18 @@ impl Follower {
     }
 
     async fn read_views(&mut self, endpoint: &Arc<Endpoint>, block: BlockRef) -> Result<(), Trouble> {
-        let known = self.views.take().filter(|(hash, _)| *hash == block.hash);
+        let known = self.views.iter().find(|(hash, _)| *hash == block.hash).map(|(_, views)| views.clone());
         let views = match known {
-            Some((_, views)) => views,
-            None => views::read(endpoint.clone(), self.network.contract, block.number).await?,
+            Some(views) => views,
+            None => {
+                let views = views::read(endpoint.clone(), self.network.contract, block.number).await?;
+                self.views.truncate(HEADS - 1);
+                self.views.push_front((block.hash, views.clone()));
+                views
+            }
         };
         self.snapshot.owner_expected = self.network.expected_owner.zip(views.owner).map(|(a, b)| a == b);
-        self.snapshot.views = views.clone();
-        self.views = Some((block.hash, views));
+        self.snapshot.views = views;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //! [`Endpoint`] is also a `web3` transport, so web3's `Eth` and its types ride on it. Never knows the
 //! contract, and never puts more of a URL into an error than scheme, host and port.
 
+mod back_off;
 mod endpoint;
 mod error;
 mod pool;

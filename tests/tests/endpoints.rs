@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use tesseract_tests::hostile::{Fault, Proxy};
-use tesseract_tests::process::{Exporter, free_port};
-use tesseract_tests::rig::{Oracle, Setup, reached, watch};
+use tesseract_tests::process::{Exporter, Reply, Series, free_port};
+use tesseract_tests::rig::{Oracle, Setup, named, reached, watch};
 use tesseract_tests::sim::{Params, Sim};
 use tokio::time::timeout;
 
@@ -112,9 +112,35 @@ async fn the_only_one_on_another_chain_is_the_problem_of_its_network() {
     let rig = Rig::start(Fault::WrongChain).await;
     let setup = Setup::new(&[&rig.preferred.url()], rig.sim.chain().contract());
     let exporter = Exporter::start(&setup.yaml(None)).await;
-    let told = |reply: &tesseract_tests::process::Reply| {
-        reply.status == 503 && reply.text().contains("is on chain 57005, expected 1337")
-    };
+    let told =
+        |reply: &Reply| reply.status == 503 && reply.text().contains("is on chain 57005, expected 1337");
     exporter.wait_for_reply("/-/ready", PATIENCE, told).await;
     assert_eq!(rig.preferred.counts().of("eth_getLogs"), 0);
+}
+
+#[tokio::test]
+async fn a_block_that_is_refused_alone_is_named_again_and_again_while_those_before_it_count() {
+    let rig = Rig::start(Fault::LogsFull).await;
+    let mut setup = Setup::new(&[&rig.preferred.url()], rig.sim.chain().contract());
+    setup.confirmations = 0;
+    setup.start_block = Some(HISTORY / 8 * 8 - 5);
+    let exporter = Exporter::start(&setup.yaml(None)).await;
+    let said = "logs of the single block 296: error -32005: query returned more than 10000 results";
+    exporter.wait_for_line("the block", PATIENCE, |line| line.contains(said)).await;
+    let told = |reply: &Reply| reply.status == 503 && reply.text().contains(said);
+    exporter.wait_for_reply("/-/ready", PATIENCE, told).await;
+    let left = |series: &Series| series.get(&named("tesseract_sync_remaining_blocks"));
+    exporter.wait_for("the blocks before it", PATIENCE, |series| left(series) == Some(5.0)).await;
+
+    let mut counts = rig.preferred.watch();
+    let asked = counts.borrow().of("eth_getLogs");
+    timeout(PATIENCE, counts.wait_for(|counts| counts.of("eth_getLogs") >= asked + 3))
+        .await
+        .unwrap()
+        .unwrap();
+    exporter.wait_for_reply("/-/ready", PATIENCE, told).await;
+    rig.preferred.clear();
+    exporter.wait_for("all blocks", PATIENCE, |series| left(series) == Some(0.0)).await;
+    let failures = exporter.log().into_iter().filter(|line| line.contains("endpoint failed"));
+    assert_eq!(failures.count(), 1, "a row of failures is told once");
 }

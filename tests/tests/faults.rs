@@ -33,6 +33,12 @@ const SCALE: u64 = 500;
 /// Cells that run at the same time.
 const AT_ONCE: usize = 24;
 
+/// Long enough for a busy machine: what a cell asks for must not depend on its speed.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What a poll asks for that finds nothing new: chain and head.
+const IDLE: u64 = 2;
+
 /// Nothing may take longer; far beyond what anything takes.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -60,6 +66,13 @@ impl fmt::Display for Stage {
 struct Cost {
     time: Duration,
     calls: u64,
+}
+
+impl Cost {
+    /// The calls of this cell had it gone on to poll for so long.
+    fn over(self, time: Duration) -> u64 {
+        self.calls + IDLE * time.saturating_sub(self.time).div_duration_f64(POLL) as u64
+    }
 }
 
 /// One variant's chain, and what is true on it.
@@ -186,8 +199,7 @@ impl<'a> Cell<'a> {
 
     async fn start(&self) -> Exporter {
         let mut setup = Setup::new(&[&self.proxy.url()], self.sim.chain().contract());
-        // Long enough for a busy machine: idle polls that nobody asked for would be counted.
-        setup.poll = Duration::from_secs(1);
+        setup.poll = POLL;
         Exporter::start(&setup.yaml(Some(self.state.path()))).await
     }
 
@@ -290,15 +302,16 @@ async fn every_fault_at_every_stage_leaves_the_truth() {
         let outcome = cell.await.unwrap_or_else(|panic| Err(panic.to_string()));
         let (costs, result) = match outcome {
             Ok(cost) => {
-                let many = cost.calls > limit(fault) * well.calls;
-                // An endpoint that refuses any range, or answers null to it, is taken for a capped one.
-                let aside = matches!(fault.kind(), Kind::Capped | Kind::RateLimit)
-                    || matches!(fault, Fault::LogsRefused | Fault::LogsNull);
+                let healthy = well.over(cost.time);
+                let many = cost.calls > 2 * healthy;
+                // A block that is over a cap by itself makes for small ranges, as any cap does.
+                let aside =
+                    matches!(fault.kind(), Kind::Capped | Kind::RateLimit) || fault == Fault::LogsFull;
                 let result = if many && !aside { Err("too many calls".to_owned()) } else { Ok(()) };
                 (
                     [
                         time(cost, Some(well)),
-                        format!("{} ({:.1}x)", cost.calls, cost.calls as f64 / well.calls as f64),
+                        format!("{} ({:.1}x)", cost.calls, cost.calls as f64 / healthy as f64),
                     ],
                     result,
                 )
@@ -313,17 +326,6 @@ async fn every_fault_at_every_stage_leaves_the_truth() {
         }
     }
     assert!(failures.is_empty(), "{} cells failed:\n{}", failures.len(), failures.join("\n"));
-}
-
-/// How many times the calls of a healthy cell a cell may need. Where every other request meets a lagging
-/// replica each is asked twice anyway, and half of the heads are old ones; where logs come late they are
-/// asked for again until they are there.
-fn limit(fault: Fault) -> u64 {
-    match fault {
-        Fault::Flapping | Fault::FlappingParts | Fault::FlappingStrict => 3,
-        Fault::LogsLate => 4,
-        _ => 2,
-    }
 }
 
 const VARIANTS: [&str; 2] = ["simple", "buffer"];

@@ -32,6 +32,18 @@ pub(super) enum Trouble {
     Late(String),
 }
 
+impl Trouble {
+    /// Asking once more at once is in vain: late logs need time or another endpoint, a single block is not
+    /// too many.
+    pub(super) fn needs_time(&self) -> bool {
+        match self {
+            Self::Late(_) => true,
+            Self::Range { blocks, error, .. } => *blocks == 1 && !is_lag(error),
+            Self::Rpc(_) | Self::Incomplete(_) => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -116,6 +128,7 @@ impl Source {
                 .map(|header| header.block)
                 .ok_or_else(|| Incomplete(format!("no header of block {number}")))
         };
+        chain::linked(&headers)?;
         let (first, last) = (ends(fetch.blocks.start())?, ends(fetch.blocks.end())?);
         let blocks = self.dated(logs, &headers, first.time..=last.time).await?;
         let [window, count] = state;
@@ -123,20 +136,23 @@ impl Source {
     }
 
     /// Everything in one exchange, and so from one replica: whoever has the header of the range's end has
-    /// the logs below it.
+    /// the logs below it. They go last, to be asked for again with a header that was missing at first.
     async fn together(&self, fetch: &Fetch) -> Result<(Vec<Header>, Vec<Log>, [Reading; 2]), Trouble> {
         let numbers = headers_of(fetch);
-        let mut calls = vec![logs_call(self.contract, &fetch.blocks)];
-        calls.extend(numbers.iter().map(|number| header_call(*number)));
-        let state = self.state_calls(*fetch.blocks.end());
-        calls.extend(state.clone());
-        let mut answers = self.endpoint.send(calls).await.into_iter();
-        let logs = answers.next().map(|answer| self.range_logs(answer, fetch));
-        // The logs first: an exchange that failed as a whole may have asked for too many blocks.
+        let mut calls: Vec<Call> = numbers.iter().map(|number| header_call(*number)).collect();
+        calls.extend(self.state_calls(*fetch.blocks.end()));
+        calls.push(logs_call(self.contract, &fetch.blocks));
+        let mut answers = self.endpoint.send(calls).await;
+        if !self.endpoint.batches() {
+            // It was no single exchange.
+            return self.one_by_one(fetch).await;
+        }
+        let logs = answers.pop().map(|answer| self.range_logs(answer, fetch));
+        // Before the others: an exchange that failed as a whole may have asked for too many blocks.
         let logs = logs.unwrap_or_else(|| Err(Trouble::Incomplete("no answer".to_owned())))?;
-        let headers = answers.by_ref().take(numbers.len()).collect();
-        let headers = read_headers(headers, &numbers)?;
-        Ok((headers, logs, self.state(answers, *fetch.blocks.end())?))
+        let state = answers.split_off(numbers.len());
+        let headers = read_headers(answers, &numbers)?;
+        Ok((headers, logs, self.state(state.into_iter(), *fetch.blocks.end())?))
     }
 
     /// Without batches each answer may come from another replica. Close to the head the logs are therefore
@@ -190,6 +206,28 @@ impl Source {
             }
         }
         Ok(unkept)
+    }
+
+    /// Whether the size of the range is to blame, and the smallest one that is refused: asked for logs alone,
+    /// without all that goes with them. It is not the size where a single block is refused too, nor where
+    /// the whole range is not when asked for once more.
+    pub(super) async fn blamed(&self, trouble: Trouble) -> Trouble {
+        let Trouble::Range { blocks: mut blocks @ 2.., first, ref error } = trouble else { return trouble };
+        if error.is_endpoint_failure() || is_lag(error) {
+            return trouble;
+        }
+        let logs =
+            |blocks: u64| self.endpoint.send_one(logs_call(self.contract, &(first..=first + blocks - 1)));
+        if let Err(error) = logs(1).await {
+            return Trouble::Range { blocks: 1, first, error };
+        }
+        let Err(mut error) = logs(blocks).await else { return Trouble::Incomplete(trouble.to_string()) };
+        while blocks > 3
+            && let Err(again) = logs(blocks / 2).await
+        {
+            (blocks, error) = (blocks / 2, again);
+        }
+        Trouble::Range { blocks, first, error }
     }
 
     /// Puts the logs into their blocks, each with its time: from its header, or from the logs where those of
@@ -311,6 +349,11 @@ const CHANCE: f64 = 0.002;
 
 /// Nodes keep the state of about the last 128 blocks.
 const RECENT_STATE: u64 = 100;
+
+/// A replica that lags refuses blocks that it does not have, whatever their number.
+pub(super) fn is_lag(error: &rpc::Error) -> bool {
+    error.is_behind() && error.outcome == Outcome::RpcError
+}
 
 /// A JSON-RPC error that is no refusal by the contract means that the state is not there.
 fn reading(view: &str, answer: Result<Raw, rpc::Error>) -> Result<Reading, Trouble> {

@@ -4,7 +4,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 
 use super::Follower;
-use super::fetch::{Source, Trouble};
+use super::fetch::{Source, Trouble, is_lag};
 use crate::plan;
 use crate::rpc::Outcome;
 
@@ -27,9 +27,16 @@ impl Follower {
             next = fetch.blocks.end() + 1;
             Some(source.fetch(fetch))
         });
-        let mut fetched = stream::iter(fetches).buffered(IN_FLIGHT);
-        while let Some(fetched) = fetched.next().await {
-            let fetched = fetched?;
+        let mut all = stream::iter(fetches).buffered(IN_FLIGHT);
+        while let Some(fetched) = all.next().await {
+            let fetched = match fetched {
+                Ok(fetched) => fetched,
+                Err(trouble) => {
+                    // What is in flight is not waited for.
+                    drop(all);
+                    return Err(source.blamed(trouble).await);
+                }
+            };
             let blocks = fetched.fetch.blocks.end() - fetched.fetch.blocks.start() + 1;
             let logs = fetched.blocks.iter().map(|block| block.logs.len()).sum();
             if let Some(limit) = self.limits[source.endpoint.place].accept(blocks, logs) {
@@ -51,13 +58,12 @@ impl Follower {
 
     /// Makes the next range smaller after a failure that may be due to its size; true when it did.
     pub(super) fn shrink(&mut self, place: usize, trouble: &Trouble) -> bool {
-        let Trouble::Range { blocks, error, .. } = trouble else { return false };
+        let Trouble::Range { blocks: blocks @ 2.., error, .. } = trouble else { return false };
         let limit = &mut self.limits[place];
         let before = limit.blocks();
-        // A replica that lags refuses blocks that it does not have, whatever their number.
         match error.outcome {
             Outcome::Transport if error.message.starts_with("cannot connect") => {}
-            Outcome::RpcError if !error.is_behind() => limit.refuse(*blocks),
+            Outcome::RpcError if !is_lag(error) => limit.refuse(*blocks),
             Outcome::Http if !error.is_endpoint_failure() => limit.refuse(*blocks),
             _ => limit.shrink(*blocks),
         }

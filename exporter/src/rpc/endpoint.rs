@@ -15,8 +15,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jsonrpc_core::{Call, Id};
 
+use super::back_off::BackOff;
 use super::reply::{batch_replies, is_rpc, single_reply};
-use super::{EndpointStats, Error, Outcome, Raw};
+use super::{EndpointStats, Error, Outcome, Raw, method_of};
 use crate::config;
 
 /// An answer is cut off beyond this; the range that caused it is then made smaller.
@@ -29,15 +30,6 @@ type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// A server's words are cut to this many characters before they reach a log.
 const LONGEST_MESSAGE: usize = 200;
-
-/// The same calls are sent this often when a replica does not have their blocks.
-const TRIES: u32 = 2;
-
-/// The first back-off after a failure; it doubles with each further one.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
-
-/// Longer than this an endpoint is never left alone, so that it is back soon after it is well.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(16);
 
 /// One endpoint of a network. Cheap to share; all state is behind short locks.
 #[derive(Debug)]
@@ -52,13 +44,6 @@ pub struct Endpoint {
     stats: Mutex<EndpointStats>,
     singles_until: Mutex<Option<Instant>>,
     back_off: Mutex<BackOff>,
-}
-
-#[derive(Debug, Default)]
-struct BackOff {
-    /// Failures since the last success.
-    failures: u32,
-    until: Option<Instant>,
 }
 
 /// A client for any number of endpoints: HTTP/1 and 2, TLS with the roots built in, keep-alive.
@@ -117,70 +102,86 @@ impl Endpoint {
         locked(&self.singles_until).is_none_or(|until| Instant::now() >= until)
     }
 
-    /// Its last exchange did not fail.
+    /// Its last exchange did not fail, nor its last use.
     pub fn is_well(&self) -> bool {
-        locked(&self.back_off).failures == 0
+        locked(&self.back_off).is_well()
     }
 
     /// Until when it is to be left alone after failures; `None` when it need not be.
     pub fn backs_off_until(&self) -> Option<Instant> {
-        locked(&self.back_off).until.filter(|until| *until > Instant::now())
+        locked(&self.back_off).until().filter(|until| *until > Instant::now())
     }
 
-    /// Leaves the endpoint alone for a while, longer with every failure in a row, or as long as it asks.
-    pub fn fail(&self, error: &Error) {
-        let mut back_off = locked(&self.back_off);
-        let wait = FIRST_BACK_OFF.saturating_mul(1 << back_off.failures.min(10)).min(LONGEST_BACK_OFF);
-        // The jitter keeps many exporters from coming back at the same moment.
-        let wait = wait.mul_f64(0.75 + fastrand::f64() / 2.0);
-        let wait = error.retry_after.map_or(wait, |asked| asked.max(wait));
-        back_off.until = Some(Instant::now() + wait);
-        back_off.failures = back_off.failures.saturating_add(1);
-        if back_off.failures == 1 {
+    /// It could not be used to the end, though exchanges with it may have succeeded.
+    pub fn was_in_vain(&self, error: &Error) {
+        let news = locked(&self.back_off).was_in_vain();
+        self.log_failure(news, error);
+    }
+
+    /// It was used to the end.
+    pub fn served(&self) {
+        let over = locked(&self.back_off).served();
+        self.log_recovery(over);
+    }
+
+    /// Once for a row of failures: one that goes on for days must not fill a disk.
+    fn log_failure(&self, first: bool, error: &Error) {
+        if first {
             tracing::warn!(network = %self.network, endpoint = self.number(), url = %self.url, error = %error.message,
                 "endpoint failed");
         } else {
             tracing::debug!(network = %self.network, endpoint = self.number(), url = %self.url,
-                error = %error.message, failures = back_off.failures, "endpoint failed again");
+                error = %error.message, "endpoint failed again");
         }
     }
 
-    fn succeed(&self) {
-        let mut back_off = locked(&self.back_off);
-        if back_off.failures > 0 {
-            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url,
-                failures = back_off.failures, "endpoint is well again");
-            *back_off = BackOff::default();
+    fn log_recovery(&self, failures: Option<u32>) {
+        if let Some(failures) = failures {
+            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url, failures,
+                "endpoint is well again");
         }
     }
 
     /// Sends calls together: one outcome each, in their order.
     ///
+    /// Where a replica did not have a block, that call and all after it are sent once more: calls for later
+    /// blocks go after those for earlier ones, and what such a replica answers in part goes last.
+    ///
     /// Where the endpoint does not do batches they go one after the other, up to the first failure of
     /// the endpoint itself; the rest then fail alike without being sent.
-    pub async fn send(&self, mut calls: Vec<Call>) -> Vec<Result<Raw, Error>> {
-        for (id, call) in (1..).zip(calls.iter_mut()) {
-            if let Call::MethodCall(call) = call {
-                call.id = Id::Num(id);
-            }
-        }
+    pub async fn send(&self, calls: Vec<Call>) -> Vec<Result<Raw, Error>> {
         if calls.len() < 2 || !self.batches() {
             return self.one_by_one(&calls).await;
         }
         let mut results = self.batch(&calls).await;
-        for _ in 1..TRIES {
-            if !results.iter().any(is_behind) || !self.batches() {
-                return results;
-            }
-            results = self.batch(&calls).await;
+        let Some(first) = results.iter().position(is_behind) else { return results };
+        let rest = &calls[first..];
+        if !self.in_parts(rest, &results[first..]) && self.batches() {
+            results.splice(first.., self.batch(rest).await);
         }
-        if results.iter().any(is_behind) {
-            self.give_up_batches("parts of a batch are answered by replicas that lag");
+        // Logs are of no use but in one exchange with their blocks.
+        if self.in_parts(rest, &results[first..]) && !rest.last().is_some_and(asks_for_logs) {
+            results.splice(first.., self.one_by_one(rest).await);
         }
         results
     }
 
+    /// Gives up batches where an answer follows one for which the replica was behind: it must be another
+    /// replica's. Logs say nothing, as one that is behind answers with those that it has.
+    fn in_parts(&self, calls: &[Call], results: &[Result<Raw, Error>]) -> bool {
+        let answers = calls.iter().zip(results).filter(|(call, _)| !asks_for_logs(call));
+        let parts =
+            answers.map(|(_, result)| result).skip_while(|result| !is_behind(result)).any(Result::is_ok);
+        if parts && self.batches() {
+            self.give_up_batches("parts of a batch are answered by replicas that lag");
+        }
+        parts
+    }
+
     async fn batch(&self, calls: &[Call]) -> Vec<Result<Raw, Error>> {
+        if let [_] = calls {
+            return self.single(calls).await;
+        }
         let answer = self.exchange(calls).await;
         match answer.and_then(|body| batch_replies(&body, calls.len())) {
             Ok(results) => self.counted(calls, results),
@@ -220,16 +221,10 @@ impl Endpoint {
 
     async fn one_by_one(&self, calls: &[Call]) -> Vec<Result<Raw, Error>> {
         let mut results = Vec::with_capacity(calls.len());
-        for mut call in calls.iter().cloned() {
-            if let Call::MethodCall(call) = &mut call {
-                call.id = Id::Num(1);
-            }
-            let call = std::slice::from_ref(&call);
+        for call in calls.chunks(1) {
             let mut result = self.single(call).await;
-            for _ in 1..TRIES {
-                if result.iter().any(is_behind) {
-                    result = self.single(call).await;
-                }
+            if result.iter().any(is_behind) {
+                result = self.single(call).await;
             }
             results.extend(result);
             if let Some(Err(error)) = results.last()
@@ -250,7 +245,13 @@ impl Endpoint {
 
     /// One HTTP exchange, a JSON array where there are several calls.
     async fn exchange(&self, calls: &[Call]) -> Result<Bytes, Error> {
-        let body = match calls {
+        let mut calls = calls.to_vec();
+        for (id, call) in (1..).zip(calls.iter_mut()) {
+            if let Call::MethodCall(call) = call {
+                call.id = Id::Num(id);
+            }
+        }
+        let body = match &calls[..] {
             [call] => serde_json::to_vec(call),
             calls => serde_json::to_vec(calls),
         };
@@ -296,8 +297,14 @@ impl Endpoint {
             }
         }
         match results.iter().filter_map(|r| r.as_ref().err()).find(|error| error.is_endpoint_failure()) {
-            Some(error) => self.fail(error),
-            None if results.iter().any(Result::is_ok) => self.succeed(),
+            Some(error) => {
+                let first = locked(&self.back_off).failed(error.retry_after);
+                self.log_failure(first, error);
+            }
+            None if results.iter().any(Result::is_ok) => {
+                let over = locked(&self.back_off).succeeded();
+                self.log_recovery(over);
+            }
             None => {}
         }
         results
@@ -315,6 +322,10 @@ impl Endpoint {
         error.message = error.message.chars().take(LONGEST_MESSAGE).collect();
         error
     }
+}
+
+fn asks_for_logs(call: &Call) -> bool {
+    method_of(call) == "eth_getLogs"
 }
 
 /// Behind a balancer the next answer may come from a replica that has the block.

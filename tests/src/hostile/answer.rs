@@ -7,6 +7,9 @@ use super::fault::Fault;
 use super::refusal::{Cap, Refusal, html};
 use super::{Shared, logs, quantity, replica};
 
+/// Every so many blocks one has more logs than [`Fault::LogsFull`] gives.
+const FULL: u64 = 8;
+
 /// A whole answer, before what happens to its bytes.
 pub(super) struct Outcome {
     pub(super) status: u16,
@@ -95,6 +98,12 @@ async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Resu
             }
             answer = error(call, &refusal.error(from, to, cap));
         }
+        if fault == Fault::LogsFull
+            && let Some((from, to)) = logs::range(shared, params).await?
+            && to / FULL * FULL >= from
+        {
+            answer = too_many(call);
+        }
         if let Some(result) = answer.get_mut("result") {
             logs::spoil(fault, result, params, shared).await?;
         }
@@ -114,9 +123,7 @@ fn refuse(fault: Fault, call: &Value) -> Option<Reply> {
         (Fault::WrongChain, "eth_chainId") => {
             json!({"jsonrpc": "2.0", "id": call["id"], "result": "0xdead"})
         }
-        (Fault::LogsRefused, "eth_getLogs") => {
-            error(call, &json!({"code": -32005, "message": "query returned more than 10000 results"}))
-        }
+        (Fault::LogsRefused, "eth_getLogs") => too_many(call),
         (Fault::LogsNull, "eth_getLogs") => json!({"jsonrpc": "2.0", "id": call["id"], "result": null}),
         (Fault::ErrorOk, _) => error(call, &json!({"code": -32603, "message": "internal error"})),
         (Fault::MethodMissing, _) => {
@@ -126,6 +133,10 @@ fn refuse(fault: Fault, call: &Value) -> Option<Reply> {
         _ => return None,
     };
     Some(Reply::Answer(answer))
+}
+
+fn too_many(call: &Value) -> Value {
+    error(call, &json!({"code": -32005, "message": "query returned more than 10000 results"}))
 }
 
 fn error(call: &Value, error: &Value) -> Value {

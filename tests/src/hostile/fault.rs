@@ -91,6 +91,7 @@ faults! {
     MethodMissing "method-missing" Outage "no method is known"
     WrongChain "wrong-chain" Outage "another chain's id"
     LogsRefused "logs-refused" Outage "`eth_getLogs` is refused however few blocks are asked for"
+    LogsFull "logs-full" Outage "every eighth block holds more logs than `eth_getLogs` gives, alone too"
     LogsNull "logs-null" Outage "`eth_getLogs` answers null, all else is right"
     LogsLate "logs-late" Outage "blocks are there at once, the logs of the newest ones not yet"
     Lagging "lagging" Behind "a replica without the newest blocks: null, or what it has"
