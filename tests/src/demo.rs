@@ -15,7 +15,9 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
-use crate::process::{Series, binary, get};
+use crate::http::get;
+use crate::process::binary;
+use crate::series::Series;
 use crate::sim::{Chain, Params, Sim, Variant};
 pub use status::table;
 

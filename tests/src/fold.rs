@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use web3::types::{H256, U256};
 
-use crate::process::Series;
+use crate::series::Series;
 use decode::{Event, decode};
 
 pub use decode::Log;

@@ -3,7 +3,6 @@
 //! Never reaches into the program: what a test learns comes over HTTP, from the log, or from the exit
 //! status. Every wait is for a condition and has a deadline; a missed one panics with the log so far.
 
-use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,17 +10,15 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::{HeaderMap, Request};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
+
+use crate::http::{Reply, get};
+use crate::series::Series;
 
 /// How long anything may take that is not itself under test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -305,116 +302,6 @@ impl Exporter {
     }
 }
 
-/// An answer over HTTP.
-#[derive(Debug)]
-pub struct Reply {
-    /// Its status.
-    pub status: u16,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
-}
-
-impl Reply {
-    /// The body as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// The body as JSON.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
-    }
-}
-
-/// GET a URL, within a few seconds.
-pub async fn get(url: &str, headers: &[(&str, &str)]) -> Result<Reply, String> {
-    let mut request = Request::get(url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-    let exchange = async {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let response = client.request(request).await.map_err(|error| format!("{error:?}"))?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
-    };
-    timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
-}
-
-/// One scrape: series, with the labels sorted by name, to the value as it was written.
-///
-/// A key reads like the exposition: `tesseract_synced{network="a"}`, or a bare name without labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Series(pub BTreeMap<String, String>);
-
-impl Series {
-    /// Reads the Prometheus text format; anything malformed panics.
-    pub fn parse(text: &str) -> Self {
-        let samples = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let mut series = BTreeMap::new();
-        for line in samples {
-            let (key, value) = sample(line).unwrap_or_else(|| panic!("not a sample: {line:?}"));
-            assert!(series.insert(key, value).is_none(), "twice: {line:?}");
-        }
-        Self(series)
-    }
-
-    /// The value of one series, with its labels sorted by name.
-    pub fn get(&self, key: &str) -> Option<f64> {
-        self.0.get(key).map(|value| value.parse().unwrap_or_else(|_| panic!("{key}: {value:?} is no number")))
-    }
-
-    /// The series of one network.
-    pub fn of(&self, network: &str) -> Self {
-        let label = format!("network=\"{network}\"");
-        let matches = |key: &str| key.contains(&format!("{{{label}")) || key.contains(&format!(",{label}"));
-        Self(self.0.iter().filter(|(key, _)| matches(key)).map(|(k, v)| (k.clone(), v.clone())).collect())
-    }
-}
-
-impl std::fmt::Display for Series {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|(key, value)| writeln!(f, "{key} {value}"))
-    }
-}
-
-fn sample(line: &str) -> Option<(String, String)> {
-    let name_end = line.find(['{', ' '])?;
-    let (name, mut rest) = line.split_at(name_end);
-    let mut labels = Vec::new();
-    if let Some(inside) = rest.strip_prefix('{') {
-        rest = inside;
-        while !rest.starts_with('}') {
-            let end = label_end(rest)?;
-            labels.push(&rest[..end]);
-            rest = rest[end..].strip_prefix(',').unwrap_or(&rest[end..]);
-        }
-        rest = &rest[1..];
-    }
-    labels.sort_unstable();
-    let key = if labels.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", labels.join(",")) };
-    let value = rest.strip_prefix(' ')?.split(' ').next()?;
-    Some((key, value.to_owned()))
-}
-
-/// Where `name="value"` ends at the start of `text`; a quote after a backslash ends nothing.
-fn label_end(text: &str) -> Option<usize> {
-    let open = text.find("=\"")? + 2;
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(open) {
-        match byte {
-            b'"' if !escaped => return Some(at + 1),
-            b'\\' => escaped = !escaped,
-            _ => escaped = false,
-        }
-    }
-    None
-}
-
 /// A port of 127.0.0.1 that was free a moment ago, for a server that cannot be given port 0.
 ///
 /// Below the range from which the system takes the ports of connections, so that none of these gets it
@@ -476,24 +363,4 @@ fn follow_log(child: &mut Child) -> watch::Receiver<Log> {
 fn message(line: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
     value["message"].as_str().unwrap_or_default().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Series;
-
-    #[test]
-    fn labels_are_sorted_and_escapes_kept() {
-        let text = "# HELP a b\n# TYPE a gauge\na{z=\"1\",b=\"x } \\\" , \\\\\"} 2.5\nplain 3 1700000000\n";
-        let series = Series::parse(text);
-        assert_eq!(series.get(r#"a{b="x } \" , \\",z="1"}"#), Some(2.5));
-        assert_eq!(series.get("plain"), Some(3.0));
-        assert_eq!(series.get("absent"), None);
-    }
-
-    #[test]
-    fn one_network_of_several() {
-        let series = Series::parse("a{network=\"x\"} 1\na{le=\"1\",network=\"y\"} 2\nb 3\n");
-        assert_eq!(series.of("y").to_string(), "a{le=\"1\",network=\"y\"} 2\n");
-    }
 }

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
-use crate::process::{free_port, get};
+use crate::http::get;
+use crate::process::free_port;
 
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);

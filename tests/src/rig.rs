@@ -14,7 +14,8 @@ use web3::types::H160;
 
 use crate::fold::{self, Block, Truth};
 use crate::json_rpc::Client;
-use crate::process::{Exporter, Series};
+use crate::process::Exporter;
+use crate::series::Series;
 
 /// What the network is called in every configuration made here.
 pub const NETWORK: &str = "cell";

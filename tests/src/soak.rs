@@ -20,8 +20,9 @@ use tokio::time::{interval, timeout};
 
 use crate::anvil::{Anvil, Options};
 use crate::hostile::{Fault, Proxy};
-use crate::process::{Exporter, Series};
+use crate::process::Exporter;
 use crate::rig::fallen;
+use crate::series::Series;
 use crate::traffic::{Pace, Traffic};
 use network::Network;
 

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
-use crate::process::get;
+use crate::http::get;
 
 /// How long a server may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use tesseract_tests::hostile::{Fault, Proxy};
-use tesseract_tests::process::{Exporter, Reply, Series, free_port};
-use tesseract_tests::rig::{Oracle, Setup, named, reached, watch};
+use tesseract_tests::http::Reply;
+use tesseract_tests::process::{Exporter, free_port};
+use tesseract_tests::rig::{NETWORK, Oracle, Setup, named, reached, watch};
+use tesseract_tests::series::Series;
 use tesseract_tests::sim::{Params, Sim};
 use tokio::time::timeout;
 
@@ -143,4 +145,28 @@ async fn a_block_that_is_refused_alone_is_named_again_and_again_while_those_befo
     exporter.wait_for("all blocks", PATIENCE, |series| left(series) == Some(0.0)).await;
     let failures = exporter.log().into_iter().filter(|line| line.contains("endpoint failed"));
     assert_eq!(failures.count(), 1, "a row of failures is told once");
+}
+
+#[tokio::test]
+async fn what_became_of_every_request_is_counted() {
+    for (fault, outcome) in [
+        (Fault::NullError, "ok"),
+        (Fault::Hang, "timeout"),
+        (Fault::ResetBefore, "transport"),
+        (Fault::Unavailable, "http"),
+        (Fault::RetryAfterSeconds, "rate_limited"),
+        (Fault::ErrorOk, "rpc_error"),
+        (Fault::Garbage, "invalid"),
+    ] {
+        let rig = Rig::start(fault).await;
+        let setup = Setup::new(&[&rig.preferred.url()], rig.sim.chain().contract());
+        let exporter = Exporter::start(&setup.yaml(None)).await;
+        let (labels, method) =
+            (format!("network=\"{NETWORK}\",outcome=\"{outcome}\""), "eth_getBlockByNumber");
+        let key = format!("tesseract_rpc_requests_total{{endpoint=\"1\",method=\"{method}\",{labels}}}");
+        let counted = |series: &Series| series.get(&key).is_some_and(|count| count > 0.0);
+        let scrape = exporter.wait_for(outcome, PATIENCE, counted).await;
+        let others = scrape.0.keys().filter(|key| key.contains(method) && !key.contains(outcome));
+        assert_eq!(others.filter_map(|key| scrape.get(key)).sum::<f64>(), 0.0, "{fault}: {scrape}");
+    }
 }

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tesseract_tests::hostile::{Fault, Kind, LAG, Proxy};
-use tesseract_tests::process::{Exporter, Series};
+use tesseract_tests::process::Exporter;
 use tesseract_tests::rig::{NETWORK, Oracle, Setup, confirmed, processed, reached, watch};
+use tesseract_tests::series::Series;
 use tesseract_tests::sim::{Params, Sim, Variant};
 use tokio::sync::Semaphore;
 

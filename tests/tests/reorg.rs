@@ -6,11 +6,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tesseract_tests::fold;
 use tesseract_tests::hostile::{Fault, LAG, Proxy};
-use tesseract_tests::process::{Exporter, Series};
+use tesseract_tests::process::Exporter;
 use tesseract_tests::prometheus::Prometheus;
 use tesseract_tests::rig::{
     NETWORK, Oracle, Setup, confirmed, exposition, fallen, named, raised, reached, watch,
 };
+use tesseract_tests::series::Series;
 use tesseract_tests::sim::{Params, Sim, Variant};
 
 const PATIENCE: Duration = Duration::from_secs(60);

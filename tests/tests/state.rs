@@ -11,8 +11,9 @@ use rand_chacha::ChaCha8Rng;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tesseract_tests::hostile::{Fault, Proxy};
-use tesseract_tests::process::{Exporter, Launch, Series};
+use tesseract_tests::process::{Exporter, Launch};
 use tesseract_tests::rig::{NETWORK, Oracle, Setup, confirmed, named, reached, watch};
+use tesseract_tests::series::Series;
 use tesseract_tests::sim::{Chain, Params, Sim};
 use tokio::net::TcpListener;
 

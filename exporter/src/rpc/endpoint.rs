@@ -187,6 +187,7 @@ impl Endpoint {
             Ok(results) => self.counted(calls, results),
             Err(error) => match error.outcome {
                 Outcome::Http | Outcome::Invalid | Outcome::RpcError => {
+                    calls.iter().for_each(|call| locked(&self.stats).count(call, error.outcome));
                     self.without_batch(calls, error).await
                 }
                 _ => self.counted(calls, calls.iter().map(|_| Err(error.clone())).collect()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::process::Series;
+use crate::series::Series;
 
 const COLUMNS: [(&str, usize); 10] = [
     ("network", 14),

@@ -4,7 +4,7 @@ use web3::types::H256;
 
 use super::decode::{Log, topic0};
 use super::{Block, Truth, canonical, differences, truth};
-use crate::process::Series;
+use crate::series::Series;
 
 const SHORT: &str = "TransactionBuffered(bytes32,address,address,uint256)";
 const LONG: &str = "TransactionBuffered(bytes32,address,address,bytes32,uint256)";

@@ -6,8 +6,8 @@ use super::CONFIRMATIONS;
 use crate::fold::{self, Block};
 use crate::hostile::Proxy;
 use crate::json_rpc::Client;
-use crate::process::Series;
 use crate::rig::{is_counter, raised};
+use crate::series::Series;
 
 /// A contract, and what an exporter showed of it last.
 pub(super) struct Network {

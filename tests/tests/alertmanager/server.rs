@@ -13,7 +13,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tesseract_tests::process::{free_port, get};
+use tesseract_tests::http::get;
+use tesseract_tests::process::free_port;
 use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tesseract_tests::anvil::{Anvil, Artifact, Contract, Options};
 use tesseract_tests::fold;
-use tesseract_tests::process::{Exporter, Series, free_port};
+use tesseract_tests::process::{Exporter, free_port};
+use tesseract_tests::series::Series;
 use tesseract_tests::traffic::{Pace, Traffic};
 use web3::ethabi::{Event, Token};
 use web3::signing::keccak256;

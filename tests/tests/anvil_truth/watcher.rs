@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tesseract_tests::anvil::{Anvil, number};
 use tesseract_tests::fold::{self, Exemplar};
-use tesseract_tests::process::{Exporter, Series};
+use tesseract_tests::process::Exporter;
+use tesseract_tests::series::Series;
 use tesseract_tests::traffic::Traffic;
 use web3::ethabi::Token;
 

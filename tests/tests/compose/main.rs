@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use engine::{Engine, HOST};
 use serde_json::Value;
-use tesseract_tests::process::{free_port, get};
+use tesseract_tests::http::get;
+use tesseract_tests::process::free_port;
 use tesseract_tests::stand_in::{Service, StandIn};
 use tokio::time::{interval, timeout};
 

@@ -10,7 +10,7 @@ mod world;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tesseract_tests::process::get;
+use tesseract_tests::http::get;
 use tesseract_tests::stand_in::{Message, Service, StandIn};
 use tokio::time::{interval, timeout};
 

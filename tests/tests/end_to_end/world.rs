@@ -82,7 +82,7 @@ impl World {
         let networks = self.chains.keys().filter(|name| !["second", "no-contract"].contains(name));
         let networks: Vec<_> =
             networks.map(|name| format!("tesseract_synced{{network=\"{name}\"}}")).collect();
-        let all = |series: &tesseract_tests::process::Series| {
+        let all = |series: &tesseract_tests::series::Series| {
             networks.iter().all(|key| series.get(key) == Some(1.0))
         };
         self.exporter.wait_for("all networks are in sync", Duration::from_secs(30), all).await;

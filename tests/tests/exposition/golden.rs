@@ -8,7 +8,7 @@ use serde_json::Value;
 use tesseract_exporter::ledger::BUCKETS;
 use tesseract_exporter::metrics::{Format, encode};
 use tesseract_exporter::snapshot::hex;
-use tesseract_tests::process::Series;
+use tesseract_tests::series::Series;
 
 use crate::fixture;
 

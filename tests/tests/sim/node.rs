@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tesseract_tests::http::get;
 use tesseract_tests::json_rpc::Client;
-use tesseract_tests::process::get;
 use tesseract_tests::sim::{Call, Chain, Params, Sim, Variant, topic};
 use tokio::net::TcpListener;
 use tokio::time::{interval, timeout};
