@@ -42,6 +42,7 @@ impl Prometheus {
         let log = std::fs::File::create(dir.path().join("log")).expect("a file for the log");
         let child = Command::new("prometheus")
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
+            .arg("--enable-feature=exemplar-storage")
             .arg(format!("--web.listen-address={address}"))
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -92,7 +93,8 @@ impl Prometheus {
         serde_json::from_value(data).map_err(|error| error.to_string())
     }
 
-    async fn api(&self, path: &str) -> Result<serde_json::Value, String> {
+    /// The `data` of what `/api/v1/` answers to a path.
+    pub async fn api(&self, path: &str) -> Result<serde_json::Value, String> {
         let mut answer = get(&format!("{}/api/v1/{path}", self.url()), &[]).await?.json();
         match answer["error"].as_str() {
             Some(error) => Err(error.to_owned()),

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +13,12 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
-use tempfile::TempDir;
 use tesseract_exporter::metrics::{Format, encode};
 use tesseract_exporter::web::{Site, serve};
 use tesseract_tests::http::{Reply, get};
-use tesseract_tests::process::free_port;
+use tesseract_tests::prometheus::Prometheus;
 use tesseract_tests::series::Series;
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 
@@ -35,12 +31,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn prometheus_stores_what_is_exposed() {
     let (_stop, exporter) = start_exporter().await;
     let text_only = start_text_only(exporter).await;
-    let prometheus = Prometheus::start(&[("openmetrics", exporter), ("text", text_only)]).await;
+    let prometheus = Prometheus::start(&config(&[("openmetrics", exporter), ("text", text_only)]), &[]).await;
 
     for (job, format) in [("openmetrics", Format::OpenMetrics), ("text", Format::PrometheusText)] {
-        prometheus.wait_until(job, &format!("sum(up{{job=\"{job}\"}}) == 1")).await;
+        wait_until(&prometheus, &format!("sum(up{{job=\"{job}\"}}) == 1")).await;
         let expected = steady(&Series::parse(&encode(fixture::exposition(), format).unwrap()));
-        let stored = steady(&prometheus.series(job).await);
+        let stored = steady(&series(&prometheus, job).await);
         assert!(expected.len() > 300, "{}", expected.len());
         for (key, value) in &expected {
             assert_eq!(stored.get(key), Some(value), "{job}: {key}");
@@ -49,18 +45,19 @@ async fn prometheus_stores_what_is_exposed() {
         assert!(unexpected.is_empty(), "{job}: {unexpected:?}");
     }
 
-    let targets = prometheus.api("targets").await;
-    for target in targets["data"]["activeTargets"].as_array().unwrap() {
+    let targets = prometheus.api("targets").await.unwrap();
+    for target in targets["activeTargets"].as_array().unwrap() {
         assert_eq!((&target["health"], &target["lastError"]), (&"up".into(), &"".into()), "{target}");
     }
-    let units = prometheus.api("metadata?metric=tesseract_resolution_time_seconds").await;
-    let kinds = units["data"]["tesseract_resolution_time_seconds"].as_array().unwrap();
+    let units = prometheus.api("metadata?metric=tesseract_resolution_time_seconds").await.unwrap();
+    let kinds = units["tesseract_resolution_time_seconds"].as_array().unwrap();
     assert!(kinds.iter().any(|kind| kind["unit"] == "seconds"), "OpenMetrics was chosen by itself: {units}");
 
     let exemplars = prometheus
         .api("query_exemplars?query=tesseract_resolution_time_seconds_bucket&start=0&end=4102444800")
-        .await;
-    let exemplars = exemplars["data"].as_array().unwrap();
+        .await
+        .unwrap();
+    let exemplars = exemplars.as_array().unwrap();
     let stored: usize = exemplars.iter().map(|of| of["exemplars"].as_array().unwrap().len()).sum();
     assert_eq!(stored, 4, "{exemplars:?}");
 }
@@ -102,87 +99,46 @@ async fn start_text_only(exporter: SocketAddr) -> SocketAddr {
     address
 }
 
-/// A Prometheus with a data directory of its own; killed when dropped.
-struct Prometheus {
-    url: String,
-    _child: Child,
-    _data: TempDir,
+/// A configuration that scrapes each of these addresses under its name.
+fn config(jobs: &[(&str, SocketAddr)]) -> String {
+    let job =
+        |(job, address)| format!("- {{job_name: {job}, static_configs: [{{targets: [\"{address}\"]}}]}}\n");
+    let jobs: String = jobs.iter().copied().map(job).collect();
+    format!("global: {{scrape_interval: 1s}}\nscrape_configs:\n{jobs}")
 }
 
-impl Prometheus {
-    async fn start(jobs: &[(&str, SocketAddr)]) -> Self {
-        let data = TempDir::with_prefix("prometheus-").unwrap();
-        let mut config = String::from("global: {scrape_interval: 1s}\nscrape_configs:\n");
-        for (job, address) in jobs {
-            config += &format!("- {{job_name: {job}, static_configs: [{{targets: [\"{address}\"]}}]}}\n");
+/// Waits until a query gives a result.
+async fn wait_until(prometheus: &Prometheus, query: &str) {
+    let mut last = Ok(Vec::new());
+    let waiting = async {
+        let mut ticks = interval(Duration::from_millis(100));
+        while last.as_ref().is_ok_and(Vec::is_empty) {
+            ticks.tick().await;
+            last = prometheus.query(query).await;
         }
-        let file = data.path().join("prometheus.yml");
-        std::fs::write(&file, config).unwrap();
-        let address = format!("127.0.0.1:{}", free_port());
-        let child = Command::new("prometheus")
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", data.path().join("tsdb").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--enable-feature=exemplar-storage")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|error| panic!("prometheus: {error}; run tests/setup first"));
-        Self { url: format!("http://{address}"), _child: child, _data: data }
-    }
+    };
+    let done = timeout(PATIENCE, waiting).await;
+    assert!(done.is_ok() && last.is_ok(), "{query}: nothing within {PATIENCE:?}; the last answer: {last:?}");
+}
 
-    /// Waits until a query gives a result.
-    async fn wait_until(&self, job: &str, query: &str) {
-        let mut last = Value::Null;
-        let waiting = async {
-            let mut ticks = interval(Duration::from_millis(100));
-            loop {
-                ticks.tick().await;
-                // Until it listens there is no answer, and until the first scrape an empty one.
-                last = match get(&self.query_url(query), &[]).await {
-                    Ok(reply) if reply.status == 200 => reply.json(),
-                    Ok(reply) => reply.text().into(),
-                    Err(error) => error.into(),
-                };
-                if last["data"]["result"].as_array().is_some_and(|result| !result.is_empty()) {
-                    return;
-                }
-            }
-        };
-        let done = timeout(PATIENCE, waiting).await;
-        assert!(done.is_ok(), "{job}: {query}: nothing within {PATIENCE:?}; the last answer: {last}");
-    }
-
-    /// What was scraped from a job, without the labels and series that Prometheus adds.
-    async fn series(&self, job: &str) -> Series {
-        let answer = get(&self.query_url(&format!("{{job=\"{job}\"}}")), &[]).await.unwrap().json();
-        let mut series = BTreeMap::new();
-        for sample in answer["data"]["result"].as_array().unwrap() {
-            let labels = sample["metric"].as_object().unwrap();
-            let name = labels["__name__"].as_str().unwrap();
-            if name == "up" || name.starts_with("scrape_") {
-                continue;
-            }
-            let labels: Vec<String> = labels
-                .iter()
-                .filter(|(name, _)| !["__name__", "job", "instance"].contains(&name.as_str()))
-                .map(|(name, value)| format!("{name}=\"{}\"", escape(value.as_str().unwrap())))
-                .collect();
-            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-            series.insert(format!("{name}{labels}"), sample["value"][1].as_str().unwrap().to_owned());
+/// What was scraped from a job, without the labels and series that Prometheus adds.
+async fn series(prometheus: &Prometheus, job: &str) -> Series {
+    let mut series = BTreeMap::new();
+    for sample in prometheus.query(&format!("{{job=\"{job}\"}}")).await.unwrap() {
+        let labels = sample["metric"].as_object().unwrap();
+        let name = labels["__name__"].as_str().unwrap();
+        if name == "up" || name.starts_with("scrape_") {
+            continue;
         }
-        Series(series)
+        let labels: Vec<String> = labels
+            .iter()
+            .filter(|(name, _)| !["__name__", "job", "instance"].contains(&name.as_str()))
+            .map(|(name, value)| format!("{name}=\"{}\"", escape(value.as_str().unwrap())))
+            .collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        series.insert(format!("{name}{labels}"), sample["value"][1].as_str().unwrap().to_owned());
     }
-
-    async fn api(&self, path: &str) -> Value {
-        get(&format!("{}/api/v1/{path}", self.url), &[]).await.unwrap().json()
-    }
-
-    fn query_url(&self, query: &str) -> String {
-        let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        format!("{}/api/v1/query?query={query}", self.url)
-    }
+    Series(series)
 }
 
 /// The values as numbers, without those that the running process decides.
