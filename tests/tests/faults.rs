@@ -230,12 +230,7 @@ impl<'a> Cell<'a> {
                     counts if only_logs => counts.of("eth_getLogs"),
                     counts => counts.faulty,
                 };
-                // An endpoint of another chain is looked at only now and then.
-                let enough = met()
-                    + match self.fault {
-                        Some(Fault::WrongChain) => 1,
-                        _ => 2,
-                    };
+                let enough = met() + 2;
                 // Blocks without logs go on while only logs suffer.
                 let held = |text: &str| met() >= enough || reached(text, target);
                 watch(exporter, PATIENCE, held, |text| self.world.check(text)).await?;

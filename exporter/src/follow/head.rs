@@ -57,7 +57,7 @@ impl Follower {
 
     /// Asks the endpoints that are not in use how they are, without waiting for them.
     pub(super) fn probe(&self, active: Option<usize>) {
-        for endpoint in self.pool.due(active.unwrap_or(usize::MAX)) {
+        for endpoint in self.pool.due(active) {
             let (pool, network, expected) = (self.pool.clone(), self.network.clone(), self.chain_id);
             tokio::spawn(async move {
                 if let Ok(head) = read(&endpoint, &network).await {

@@ -61,14 +61,15 @@ impl Pool {
             .cloned()
     }
 
-    /// Endpoints besides `active` that were not asked for a while. Each is to be probed now.
-    pub fn due(&self, active: usize) -> Vec<Arc<Endpoint>> {
+    /// Endpoints besides `active` that were not asked for a while, or all where none is active. Each is to be
+    /// probed now.
+    pub fn due(&self, active: Option<usize>) -> Vec<Arc<Endpoint>> {
         let mut known = locked(&self.known);
         let due = |endpoint: &&Arc<Endpoint>| {
             let waited = known[endpoint.place].probed.is_none_or(|then| then.elapsed() >= PROBE_INTERVAL);
-            endpoint.place != active
+            active != Some(endpoint.place)
                 && endpoint.backs_off_until().is_none()
-                && (waited || !endpoint.is_well())
+                && (waited || active.is_none() || !endpoint.is_well())
         };
         let due: Vec<_> = self.endpoints.iter().filter(due).cloned().collect();
         for endpoint in &due {
