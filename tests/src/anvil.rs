@@ -62,7 +62,8 @@ impl Anvil {
             .args(["--chain-id", &options.chain_id.to_string()])
             .args(["--timestamp", &options.genesis.to_string()])
             .args(["--slots-in-an-epoch", &options.slots_in_an_epoch.to_string()])
-            .arg("--cache-path")
+            // All that a test can mine: by default the oldest states are dropped.
+            .args(["--max-persisted-states", "1000000", "--cache-path"])
             .arg(states.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
