@@ -1,7 +1,7 @@
 //! When an endpoint that failed may be asked again: later with every failure in a row, with jitter.
 //!
 //! Tells exchanges that fail from uses that come to nothing although exchanges succeed: of an endpoint that
-//! only fails at logs, the head can be read again and again. Never waits and never logs.
+//! only fails at logs, the head can be read again and again. Never waits, never logs, and is told the time.
 
 use std::time::{Duration, Instant};
 
@@ -32,23 +32,27 @@ impl BackOff {
     }
 
     /// An exchange failed, and the server may have asked for a wait; true for the first in a row.
-    pub(super) fn failed(&mut self, asked: Option<Duration>) -> bool {
+    pub(super) fn failed(&mut self, now: Instant, asked: Option<Duration>) -> bool {
         self.failures = self.failures.saturating_add(1);
-        self.extend(asked);
-        self.failures.max(self.in_vain) == 1
+        self.extend(now, asked);
+        self.failures == 1 && self.in_vain == 0
     }
 
     /// The endpoint was used in vain; true where that is the first one hears of trouble.
-    pub(super) fn was_in_vain(&mut self) -> bool {
+    pub(super) fn was_in_vain(&mut self, now: Instant) -> bool {
         let known = self.failures > 0 || self.in_vain > 0;
         self.failures = self.failures.max(1);
         self.in_vain = self.in_vain.saturating_add(1);
-        self.extend(None);
+        self.extend(now, None);
         !known
     }
 
-    /// An exchange succeeded; the number of failures if they are over with that.
-    pub(super) fn succeeded(&mut self) -> Option<u32> {
+    /// An exchange succeeded; the number of failures if they are over with that. One that began before the
+    /// last failure ends none.
+    pub(super) fn succeeded(&mut self, now: Instant) -> Option<u32> {
+        if self.until.is_some_and(|until| until > now) {
+            return None;
+        }
         let failures = std::mem::take(&mut self.failures);
         if self.in_vain > 0 {
             return None;
@@ -62,12 +66,12 @@ impl BackOff {
         Some(std::mem::take(&mut self.in_vain)).filter(|in_vain| *in_vain > 0)
     }
 
-    fn extend(&mut self, asked: Option<Duration>) {
+    fn extend(&mut self, now: Instant, asked: Option<Duration>) {
         let before = self.failures.max(self.in_vain).saturating_sub(1);
         let wait = FIRST.saturating_mul(1 << before.min(10)).min(LONGEST);
         // The jitter keeps many exporters from coming back at the same moment.
         let wait = wait.mul_f64(0.75 + fastrand::f64() / 2.0);
-        self.until = self.until.max(Some(Instant::now() + asked.map_or(wait, |asked| asked.max(wait))));
+        self.until = self.until.max(Some(now + asked.map_or(wait, |asked| asked.max(wait))));
     }
 }
 
@@ -75,35 +79,39 @@ impl BackOff {
 mod tests {
     use super::*;
 
-    fn wait(back_off: &BackOff) -> Duration {
-        back_off.until().unwrap().saturating_duration_since(Instant::now())
-    }
-
     #[test]
     fn a_success_ends_failures_but_not_uses_in_vain() {
-        let mut back_off = BackOff::default();
-        assert!(back_off.failed(None) && !back_off.failed(None) && !back_off.is_well());
-        assert_eq!(back_off.succeeded(), Some(2));
+        let (mut back_off, mut now) = (BackOff::default(), Instant::now());
+        assert!(back_off.failed(now, None) && !back_off.failed(now, None) && !back_off.is_well());
+        now += LONGEST;
+        assert_eq!(back_off.succeeded(now), Some(2));
         assert!(back_off.is_well() && back_off.until().is_none());
 
-        assert!(back_off.was_in_vain() && !back_off.is_well());
+        assert!(back_off.was_in_vain(now) && !back_off.is_well());
         for uses in 2..9 {
-            assert_eq!(back_off.succeeded(), None);
-            assert!(back_off.is_well() && !back_off.was_in_vain());
+            now += 2 * LONGEST;
+            assert_eq!(back_off.succeeded(now), None);
+            assert!(back_off.is_well() && !back_off.was_in_vain(now) && !back_off.is_well());
+            let wait = back_off.until().unwrap() - now;
             let expected = FIRST.saturating_mul(1 << (uses - 1)).min(LONGEST);
-            assert!(wait(&back_off) > expected.mul_f64(0.7) && wait(&back_off) < expected.mul_f64(1.3));
+            assert!(wait >= expected.mul_f64(0.75) && wait <= expected.mul_f64(1.25), "{uses}: {wait:?}");
         }
-        assert_eq!(back_off.succeeded(), None);
+        now += 2 * LONGEST;
+        assert_eq!(back_off.succeeded(now), None);
         assert_eq!(back_off.served(), Some(8));
-        assert_eq!((back_off.served(), back_off.succeeded()), (None, None));
+        assert_eq!((back_off.served(), back_off.succeeded(now)), (None, None));
         assert!(back_off.until().is_none());
     }
 
     #[test]
     fn what_the_server_asks_for_is_kept_to() {
-        let mut back_off = BackOff::default();
-        back_off.failed(Some(Duration::from_secs(60)));
-        back_off.was_in_vain();
-        assert!(wait(&back_off) > Duration::from_secs(59));
+        let (mut back_off, now) = (BackOff::default(), Instant::now());
+        let minute = Duration::from_secs(60);
+        back_off.failed(now, Some(minute));
+        back_off.was_in_vain(now);
+        // One that was under way when the other failed.
+        assert_eq!(back_off.succeeded(now + minute / 2), None);
+        assert!(!back_off.is_well());
+        assert_eq!(back_off.until(), Some(now + minute));
     }
 }

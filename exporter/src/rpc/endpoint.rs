@@ -114,7 +114,7 @@ impl Endpoint {
 
     /// It could not be used to the end, though exchanges with it may have succeeded.
     pub fn was_in_vain(&self, error: &Error) {
-        let news = locked(&self.back_off).was_in_vain();
+        let news = locked(&self.back_off).was_in_vain(Instant::now());
         self.log_failure(news, error);
     }
 
@@ -299,11 +299,11 @@ impl Endpoint {
         }
         match results.iter().filter_map(|r| r.as_ref().err()).find(|error| error.is_endpoint_failure()) {
             Some(error) => {
-                let first = locked(&self.back_off).failed(error.retry_after);
+                let first = locked(&self.back_off).failed(Instant::now(), error.retry_after);
                 self.log_failure(first, error);
             }
             None if results.iter().any(Result::is_ok) => {
-                let over = locked(&self.back_off).succeeded();
+                let over = locked(&self.back_off).succeeded(Instant::now());
                 self.log_recovery(over);
             }
             None => {}
