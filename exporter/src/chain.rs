@@ -182,7 +182,16 @@ pub fn false_promise(bloom: &Bloom, topics: usize) -> f64 {
 }
 
 fn parse<'a, T: Deserialize<'a>>(raw: &'a Raw, what: &str) -> Result<T, Incomplete> {
-    serde_json::from_str(raw.get()).map_err(|error| Incomplete(format!("cannot read {what}: {error}")))
+    serde_json::from_str(raw.get()).map_err(|error| unreadable(what, &error))
+}
+
+/// Where an answer is not what it should be. What it says instead is not repeated: it may hold a key.
+pub fn unreadable(what: &str, error: &serde_json::Error) -> Incomplete {
+    Incomplete(format!(
+        "cannot read {what}: not as expected at line {}, column {}",
+        error.line(),
+        error.column()
+    ))
 }
 
 fn quantity_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {

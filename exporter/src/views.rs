@@ -77,10 +77,9 @@ fn value(view: &str, answer: web3::Result<Bytes>) -> Result<Option<Token>, rpc::
 
 fn from_web3(error: web3::Error) -> rpc::Error {
     match error {
-        web3::Error::Rpc(error) => rpc::Error {
-            code: Some(error.code.code()),
-            ..rpc::Error::new(rpc::Outcome::RpcError, error.message)
-        },
+        web3::Error::Rpc(error) => rpc::Error::told(error.code.code(), error.message),
+        // Its words quote the answer, which may quote a key.
+        web3::Error::Decoder(_) => rpc::Error::new(rpc::Outcome::Invalid, "cannot read the answer to a call"),
         other => rpc::Error::new(rpc::Outcome::Invalid, other),
     }
 }

@@ -39,8 +39,16 @@ impl Error {
 
     /// A JSON-RPC error object.
     pub fn rpc(code: i64, message: &str) -> Self {
-        let outcome = if is_rate_limit(code, message) { Outcome::RateLimited } else { Outcome::RpcError };
-        Self { code: Some(code), ..Self::new(outcome, format_args!("error {code}: {message}")) }
+        Self::told(code, format_args!("error {code}: {message}"))
+    }
+
+    /// An error with this code and these words.
+    pub fn told(code: i64, message: impl fmt::Display) -> Self {
+        let mut error = Self { code: Some(code), ..Self::new(Outcome::RpcError, message) };
+        if is_rate_limit(code, &error.message) {
+            error.outcome = Outcome::RateLimited;
+        }
+        error
     }
 
     /// An HTTP status that carries no JSON-RPC answer.
@@ -66,23 +74,36 @@ impl Error {
 
     /// The replica that answered does not have the block yet; another one may.
     pub fn is_behind(&self) -> bool {
-        let words = self.message.to_ascii_lowercase();
         let missing = ["not found", "unknown block", "beyond", "last accepted", "could not find block"];
         match self.outcome {
             Outcome::Invalid => self.message == NO_RESULT,
-            Outcome::RpcError => missing.iter().any(|word| words.contains(word)),
+            Outcome::RpcError => !self.names_state() && self.says(&missing),
             _ => false,
         }
     }
 
+    /// The node has the block, but not the state of the contract at it any more. Errors that come and go are
+    /// none of that, whatever they say: rate limits, inner errors, replicas that lag.
+    pub fn means_no_state(&self) -> bool {
+        let passing = matches!(self.code, Some(-32005 | -32603)) || self.is_behind();
+        self.outcome == Outcome::RpcError && !self.is_revert() && (self.names_state() || !passing)
+    }
+
+    /// Its words are about state that is not kept.
+    pub fn names_state(&self) -> bool {
+        self.says(&["missing trie node", "state", "pruned", "pruning", "archive"])
+    }
+
     /// The call itself was executed and refused by the contract: a view that does not exist.
     pub fn is_revert(&self) -> bool {
-        let words = self.message.to_ascii_lowercase();
         self.outcome == Outcome::RpcError
             && (self.code == Some(3)
-                || ["revert", "vm execution error", "invalid opcode", "out of gas"]
-                    .iter()
-                    .any(|word| words.contains(word)))
+                || self.says(&["revert", "vm execution error", "invalid opcode", "out of gas"]))
+    }
+
+    fn says(&self, words: &[&str]) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        words.iter().any(|word| message.contains(word))
     }
 }
 
@@ -109,7 +130,15 @@ fn is_rate_limit(code: i64, message: &str) -> bool {
     let words = message.to_ascii_lowercase();
     let has = |list: &[&str]| list.iter().any(|word| words.contains(word));
     code == 429
-        || has(&["rate limit", "rate-limit", "ratelimit", "too many requests", "request limit", "throttl"])
+        || has(&[
+            "rate limit",
+            "rate-limit",
+            "ratelimit",
+            "rate exceeded",
+            "too many requests",
+            "request limit",
+            "throttl",
+        ])
         || has(&["requests per", "per second", "/second", "/sec", "request count", "capacity", "quota"])
             && !has(&["block range", "blocks range", "results", "logs"])
 }
@@ -135,6 +164,7 @@ mod tests {
             (-32005, "daily request count exceeded, request rate limited"),
             (-32007, "50/second request limit reached - reduce calls per second"),
             (-32000, "Too Many Requests"),
+            (-32005, "project ID request rate exceeded"),
         ] {
             assert_eq!(Error::rpc(code, message).outcome, Outcome::RateLimited, "{message}");
         }
@@ -147,6 +177,29 @@ mod tests {
             (-32000, "header not found"),
         ] {
             assert_eq!(Error::rpc(code, message).outcome, Outcome::RpcError, "{message}");
+        }
+    }
+
+    #[test]
+    fn state_that_is_gone_is_told_from_errors_that_pass() {
+        for (code, message) in [
+            (-32000, "missing trie node 7c2b0d (path ) state 0x7c2b0d is not available, not found"),
+            (-32603, "historical state is not available"),
+            (-32002, "No state available for block 0x12"),
+            (4444, "pruned history unavailable"),
+            (-32602, "BlockOutOfRangeError: block height is 4016 but requested was 0"),
+        ] {
+            let error = Error::rpc(code, message);
+            assert!(error.means_no_state() && !error.is_behind(), "{message}");
+        }
+        for (code, message) in [
+            (-32005, "limit exceeded"),
+            (-32603, "internal error"),
+            (-32000, "header not found"),
+            (-32005, "project ID request rate exceeded"),
+            (3, "execution reverted"),
+        ] {
+            assert!(!Error::rpc(code, message).means_no_state(), "{message}");
         }
     }
 
