@@ -1,6 +1,7 @@
 //! One endpoint: sends calls, in a batch where batches work, and gives each its own outcome.
 //!
-//! Never retries and never waits for more than the request time-out an exchange.
+//! Asks again only where a replica was behind or a batch refused; never waits for more than the request
+//! time-out an exchange.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -183,7 +184,9 @@ impl Endpoint {
             return self.single(calls).await;
         }
         let answer = self.exchange(calls).await;
-        match answer.and_then(|body| batch_replies(&body, calls.len())) {
+        let answer = answer.and_then(|body| batch_replies(&body, calls.len()));
+        let answer = answer.and_then(|results| refused_alike(&results).map_or(Ok(results), Err));
+        match answer {
             Ok(results) => self.counted(calls, results),
             Err(error) => match error.outcome {
                 Outcome::Http | Outcome::Invalid | Outcome::RpcError => {
@@ -208,7 +211,7 @@ impl Endpoint {
         let passed = |result: &Result<Raw, Error>| {
             result.as_ref().err().is_none_or(|error| error.outcome == Outcome::RpcError)
         };
-        if results.iter().all(passed) {
+        if results.iter().all(passed) && results.iter().any(Result::is_ok) {
             self.give_up_batches(&self.redacted(refusal).message);
         }
         results
@@ -327,6 +330,15 @@ impl Endpoint {
 
 fn asks_for_logs(call: &Call) -> bool {
     method_of(call) == "eth_getLogs"
+}
+
+/// The one error of all members: the batch as such may be refused. A contract, a replica that lags and a
+/// node without state refuse calls for what they ask.
+fn refused_alike(results: &[Result<Raw, Error>]) -> Option<Error> {
+    let first = results.first()?.as_ref().err()?;
+    let own = first.is_revert() || first.is_behind() || first.names_state();
+    let alike = |result: &Result<Raw, Error>| result.as_ref().is_err_and(|error| error == first);
+    (first.outcome == Outcome::RpcError && !own && results.iter().all(alike)).then(|| first.clone())
 }
 
 /// Behind a balancer the next answer may come from a replica that has the block.

@@ -236,6 +236,9 @@ fn spoil_batch(fault: Fault, batch: &mut Vec<Value>) {
         Fault::BatchMissing => {
             batch.pop();
         }
+        Fault::BatchMembersRefused => batch.iter_mut().for_each(|answer| {
+            *answer = error(answer, &json!({"code": -32600, "message": "batch requests are not supported"}));
+        }),
         Fault::BatchTwice => batch.extend(batch.first().cloned()),
         _ => {}
     }

@@ -109,6 +109,7 @@ faults! {
     BatchReordered "batch-reordered" Quirk "the members of a batch come in another order"
     BatchMissing "batch-missing" Quirk "one member of every batch is left out"
     BatchTwice "batch-twice" Quirk "one member of every batch comes twice"
+    BatchMembersRefused "batch-members-refused" Quirk "every member of a batch is refused for itself"
     BatchFirstOnly "batch-first-only" Quirk "only the first member of a batch is answered, as an object"
     TimestampsPresent "timestamps-present" Quirk "logs carry the right blockTimestamp"
     TimestampsNull "timestamps-null" Quirk "logs carry a blockTimestamp of null"
