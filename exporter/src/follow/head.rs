@@ -65,6 +65,7 @@ impl Follower {
                     let expected = expected.unwrap_or(head.chain_id);
                     let _ = note_head(&pool, &network.name, &endpoint, &head, expected);
                 }
+                pool.probed(endpoint.place);
             });
         }
     }

@@ -30,6 +30,7 @@ struct Known {
     wrong_chain: bool,
     trails: bool,
     probed: Option<Instant>,
+    probing: bool,
 }
 
 impl Pool {
@@ -68,14 +69,21 @@ impl Pool {
         let due = |endpoint: &&Arc<Endpoint>| {
             let waited = known[endpoint.place].probed.is_none_or(|then| then.elapsed() >= PROBE_INTERVAL);
             active != Some(endpoint.place)
+                && !known[endpoint.place].probing
                 && endpoint.backs_off_until().is_none()
                 && (waited || active.is_none() || !endpoint.is_well())
         };
         let due: Vec<_> = self.endpoints.iter().filter(due).cloned().collect();
         for endpoint in &due {
             known[endpoint.place].probed = Some(Instant::now());
+            known[endpoint.place].probing = true;
         }
         due
+    }
+
+    /// A probe of [`Self::due`] has its answer, or will have none.
+    pub fn probed(&self, place: usize) {
+        locked(&self.known)[place].probing = false;
     }
 
     /// When the first endpoint may be asked again, where all are in back-off.
