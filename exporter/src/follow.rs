@@ -11,6 +11,7 @@ mod ranges;
 mod reorg;
 mod save;
 mod start;
+mod trouble;
 mod window;
 
 use std::collections::VecDeque;
@@ -29,7 +30,8 @@ use crate::plan::RangeLimit;
 use crate::rpc::{Endpoint, Error, Outcome, Pool};
 use crate::snapshot::{Confirmed, Gauges, Head, Snapshot, Views};
 use crate::views;
-use fetch::{Source, Trouble};
+use fetch::Source;
+use trouble::Trouble;
 use window::Horizon;
 
 /// While catching up, head and views are read this often.
@@ -123,6 +125,8 @@ struct Follower {
     reread: bool,
     /// Since when logs that must be there are waited for.
     waiting: Option<Instant>,
+    /// Logs that failed with the other calls of their range did not when asked for alone.
+    passed_alone: bool,
     /// By place of the endpoint: its blooms promised what never came.
     blooms_mislead: Vec<bool>,
     horizon: Option<Horizon>,
@@ -152,6 +156,7 @@ impl Follower {
             compared: None,
             reread: false,
             waiting: None,
+            passed_alone: false,
             blooms_mislead: vec![false; network.endpoints.len()],
             horizon: None,
             left_branches: VecDeque::new(),

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use web3::types::{H256, U256};
 
 use super::Follower;
-use super::fetch::{Fetched, Reading, Source, Trouble};
+use super::fetch::{Fetched, Reading, Source};
+use super::trouble::Trouble;
 use super::window::{self, Piece};
 use crate::chain::{BlockRef, Log};
 use crate::decode::{self, Event};

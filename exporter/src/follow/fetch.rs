@@ -10,64 +10,15 @@ use serde_json::json;
 use web3::ethabi::Token;
 use web3::types::{Bytes, H160, H256, U256};
 
+use super::trouble::{Trouble, is_lag};
 use crate::chain::{self, BlockRef, Header, Incomplete, Log};
 use crate::decode;
 use crate::plan::Fetch;
-use crate::rpc::{self, Endpoint, Outcome, Raw};
+use crate::rpc::{self, Endpoint, Raw};
 use crate::views;
 
 /// So many calls are put into one exchange.
 pub(super) const CALLS_AT_ONCE: usize = 100;
-
-/// Why a cycle did not come to its end.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The endpoint failed or refused.
-    Rpc(rpc::Error),
-    /// The logs of a range were refused, or failed in a way that may be due to its size.
-    Range { blocks: u64, first: u64, error: rpc::Error },
-    /// Answers that do not fit together; another replica or a moment later they may.
-    Incomplete(String),
-    /// Logs that must be there did not come yet.
-    Late(String),
-}
-
-impl Trouble {
-    /// Asking once more at once is in vain: late logs need time or another endpoint, a single block is not
-    /// too many.
-    pub(super) fn needs_time(&self) -> bool {
-        match self {
-            Self::Late(_) => true,
-            Self::Range { blocks, error, .. } => *blocks == 1 && !is_lag(error),
-            Self::Rpc(_) | Self::Incomplete(_) => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Rpc(error) => error.fmt(f),
-            Self::Range { blocks: 1, first, error } => write!(f, "logs of the single block {first}: {error}"),
-            Self::Range { blocks, first, error } => {
-                write!(f, "logs of {blocks} blocks from {first}: {error}")
-            }
-            Self::Incomplete(why) | Self::Late(why) => f.write_str(why),
-        }
-    }
-}
-
-impl From<rpc::Error> for Trouble {
-    fn from(error: rpc::Error) -> Self {
-        Self::Rpc(error)
-    }
-}
-
-impl From<Incomplete> for Trouble {
-    fn from(incomplete: Incomplete) -> Self {
-        Self::Incomplete(incomplete.0)
-    }
-}
 
 /// A number that the contract told at some block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +71,8 @@ impl Source {
         } else {
             self.one_by_one(&fetch).await?
         };
-        let logs = chain::arrange(logs, fetch.blocks.clone(), self.contract, &headers)?;
-        let unkept = self.check_promises(&headers, &logs).await?;
+        let mut logs = chain::arrange(logs, fetch.blocks.clone(), self.contract, &headers)?;
+        let unkept = self.check_promises(&headers, &mut logs).await?;
         let ends = |number: &u64| {
             let header = headers.iter().find(|header| header.block.number == *number);
             header
@@ -186,24 +137,22 @@ impl Source {
         }
     }
 
-    /// A bloom that promises an event where no log came: the block is asked for once more by its hash.
-    /// Returns the block of a promise that is still not kept, though the bloom is too empty to promise by
-    /// chance.
-    async fn check_promises(&self, headers: &[Header], logs: &[Log]) -> Result<Option<u64>, Trouble> {
+    /// A bloom that promises an event where no log came: the block is asked for once more by its hash, and
+    /// what it holds is added to the logs. Returns the block of a promise that is still not kept, though the
+    /// bloom is too empty to promise by chance.
+    async fn check_promises(&self, headers: &[Header], logs: &mut Vec<Log>) -> Result<Option<u64>, Trouble> {
         let promised = chain::promised(headers, logs, self.contract, decode::topics());
         let calls = promised.iter().map(|header| logs_of_block_call(self.contract, header.block.hash));
         let mut unkept = None;
         for (answer, header) in self.endpoint.send(calls.collect()).await.into_iter().zip(&promised) {
             let number = header.block.number;
-            let again = chain::arrange(chain::logs(&answer?)?, number..=number, self.contract, headers)?;
-            if !again.is_empty() {
-                return Err(Trouble::Incomplete(format!("logs of block {number} were left out at first")));
-            }
+            let left_out = chain::arrange(chain::logs(&answer?)?, number..=number, self.contract, headers)?;
             let chance =
                 header.bloom.as_ref().map(|bloom| chain::false_promise(bloom, decode::topics().count()));
-            if chance.is_some_and(|chance| chance < CHANCE) {
+            if left_out.is_empty() && chance.is_some_and(|chance| chance < CHANCE) {
                 unkept.get_or_insert(number);
             }
+            logs.extend(left_out);
         }
         Ok(unkept)
     }
@@ -211,10 +160,11 @@ impl Source {
     /// Whether the size of the range is to blame, and the smallest one that is refused: asked for logs alone,
     /// without all that goes with them. It is not the size where a single block is refused too, nor where
     /// the whole range is not when asked for once more.
-    pub(super) async fn blamed(&self, trouble: Trouble) -> Trouble {
-        let Trouble::Range { blocks: mut blocks @ 2.., first, ref error } = trouble else { return trouble };
-        if error.is_endpoint_failure() || is_lag(error) {
-            return trouble;
+    pub(super) async fn blamed(&self, trouble: &Trouble) -> Trouble {
+        let Trouble::Range { blocks, first, error } = trouble else { return trouble.clone() };
+        let (mut blocks, first) = (*blocks, *first);
+        if blocks < 2 || error.is_endpoint_failure() || is_lag(error) {
+            return trouble.clone();
         }
         let logs =
             |blocks: u64| self.endpoint.send_one(logs_call(self.contract, &(first..=first + blocks - 1)));
@@ -223,6 +173,7 @@ impl Source {
         }
         let Err(mut error) = logs(blocks).await else { return Trouble::Incomplete(trouble.to_string()) };
         while blocks > 3
+            && !error.is_endpoint_failure()
             && let Err(again) = logs(blocks / 2).await
         {
             (blocks, error) = (blocks / 2, again);
@@ -350,21 +301,16 @@ const CHANCE: f64 = 0.002;
 /// Nodes keep the state of about the last 128 blocks.
 const RECENT_STATE: u64 = 100;
 
-/// A replica that lags refuses blocks that it does not have, whatever their number.
-pub(super) fn is_lag(error: &rpc::Error) -> bool {
-    error.is_behind() && error.outcome == Outcome::RpcError
-}
-
-/// A JSON-RPC error that is no refusal by the contract means that the state is not there.
+/// What a view's call told, or that the state is not there.
 fn reading(view: &str, answer: Result<Raw, rpc::Error>) -> Result<Reading, Trouble> {
     match answer {
         Ok(raw) => {
-            let bytes: Bytes = serde_json::from_str(raw.get())
-                .map_err(|error| Trouble::Incomplete(format!("cannot read {view}(): {error}")))?;
+            let bytes: Bytes =
+                serde_json::from_str(raw.get()).map_err(|error| chain::unreadable(view, &error))?;
             Ok(Reading::Known(views::decode(view, &bytes).and_then(Token::into_uint)))
         }
         Err(error) if error.is_revert() => Ok(Reading::Known(None)),
-        Err(error) if error.outcome == Outcome::RpcError => Ok(Reading::Unavailable),
+        Err(error) if error.means_no_state() => Ok(Reading::Unavailable),
         Err(error) => Err(error.into()),
     }
 }

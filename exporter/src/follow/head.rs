@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jsonrpc_core::Value;
 
 use super::Follower;
-use super::fetch::Trouble;
+use super::trouble::Trouble;
 use crate::chain::{self, BlockRef};
 use crate::config::{Confirmations, Network};
 use crate::rpc::{self, Endpoint, Pool};

@@ -1,10 +1,14 @@
 //! Ranges of blocks from one endpoint: several in flight, applied in order, as large as it takes them.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 
 use super::Follower;
-use super::fetch::{Source, Trouble, is_lag};
+use super::fetch::Source;
+use super::trouble::{Trouble, is_lag};
 use crate::plan;
 use crate::rpc::Outcome;
 
@@ -20,10 +24,11 @@ impl Follower {
         target: u64,
         deadline: Instant,
     ) -> Result<(), Trouble> {
-        let limit = self.limits[source.endpoint.place].blocks();
+        let limit = AtomicU64::new(self.limits[source.endpoint.place].blocks());
         let mut next = self.next_block(first);
         let fetches = std::iter::from_fn(|| {
-            let fetch = plan::next(next, target, source.head, limit).filter(|_| Instant::now() < deadline)?;
+            let fetch = plan::next(next, target, source.head, limit.load(Relaxed));
+            let fetch = fetch.filter(|_| Instant::now() < deadline)?;
             next = fetch.blocks.end() + 1;
             Some(source.fetch(fetch))
         });
@@ -34,7 +39,11 @@ impl Follower {
                 Err(trouble) => {
                     // What is in flight is not waited for.
                     drop(all);
-                    return Err(source.blamed(trouble).await);
+                    let blamed = source.blamed(&trouble).await;
+                    // Once is chance, twice means that the range is too large in the company of other calls.
+                    let passes_alone = matches!(blamed, Trouble::Incomplete(_));
+                    let again = std::mem::replace(&mut self.passed_alone, passes_alone);
+                    return Err(if passes_alone && again { trouble } else { blamed });
                 }
             };
             let blocks = fetched.fetch.blocks.end() - fetched.fetch.blocks.start() + 1;
@@ -47,9 +56,12 @@ impl Follower {
                 // Rewound or begun anew: what is in flight belongs to another history.
                 return Ok(());
             }
+            self.passed_alone = false;
             self.snapshot.sync_remaining = Some(target.saturating_sub(self.next_block(first) - 1));
             self.publish();
-            if self.limits[source.endpoint.place].blocks() < limit {
+            let now = self.limits[source.endpoint.place].blocks();
+            if now < limit.swap(now, Relaxed) {
+                // What is in flight may be too large already.
                 return Ok(());
             }
         }
@@ -63,8 +75,11 @@ impl Follower {
         let before = limit.blocks();
         match error.outcome {
             Outcome::Transport if error.message.starts_with("cannot connect") => {}
+            Outcome::RateLimited => {}
             Outcome::RpcError if !is_lag(error) => limit.refuse(*blocks),
             Outcome::Http if !error.is_endpoint_failure() => limit.refuse(*blocks),
+            // An endpoint that was silent for a smaller range than it is allowed was not so for its size.
+            Outcome::Timeout | Outcome::Transport if *blocks < before => {}
             _ => limit.shrink(*blocks),
         }
         limit.blocks() < before && !error.is_endpoint_failure()

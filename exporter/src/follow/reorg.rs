@@ -1,7 +1,8 @@
 //! A block that does not follow from the processed one: another branch, or a balancer that wavers.
 
 use super::Follower;
-use super::fetch::{CALLS_AT_ONCE, Source, Trouble};
+use super::fetch::{CALLS_AT_ONCE, Source};
+use super::trouble::Trouble;
 
 /// The other branch must be told this often in a row before it is followed.
 const CHECKS: usize = 4;

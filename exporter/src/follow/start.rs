@@ -1,7 +1,7 @@
 //! Where the history begins: the block of deployment, found by bisection over `eth_getCode`.
 
-use super::fetch::{Source, Trouble};
-use crate::rpc::Outcome;
+use super::fetch::Source;
+use super::trouble::Trouble;
 use crate::views;
 
 /// The block at which the contract first has code; 0 with a warning where the node has no old state.
@@ -14,7 +14,7 @@ pub(super) async fn first_block(source: &Source, network: &str, range: u64) -> R
         match views::exists_at(source.endpoint.clone(), source.contract, middle).await {
             Ok(true) => with = middle,
             Ok(false) => without = Some(middle),
-            Err(error) if error.outcome == Outcome::RpcError => {
+            Err(error) if error.means_no_state() => {
                 let requests = source.head / range.max(1) + 1;
                 tracing::warn!(network, %error, requests,
                     "the node has no old state to find the deployment block with: scanning begins at block 0, \

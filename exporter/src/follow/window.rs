@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 
 use web3::types::U256;
 
-use super::fetch::{Fetched, Reading, Source, Trouble};
+use super::fetch::{Fetched, Reading, Source};
+use super::trouble::Trouble;
 
 /// From which block on the node still has state, and the window there.
 #[derive(Clone, Copy, Debug)]
