@@ -36,7 +36,10 @@ pub(super) async fn read(endpoint: &Arc<Endpoint>, network: &Network) -> Result<
     let head = chain::header(&next()?)?.block;
     let confirmed = match network.confirmations {
         Confirmations::Blocks(blocks) => head.number.checked_sub(blocks),
-        Confirmations::Safe | Confirmations::Finalized => Some(chain::header(&next()?)?.block.number),
+        // Another replica may have told of a later one than the head.
+        Confirmations::Safe | Confirmations::Finalized => {
+            Some(chain::header(&next()?)?.block.number.min(head.number))
+        }
     };
     Ok(ChainHead { chain_id, block: head, confirmed })
 }

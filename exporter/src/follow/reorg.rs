@@ -28,13 +28,16 @@ impl Follower {
         let boundaries: Vec<_> = self.ledger.boundaries().collect();
         let mut shared = None;
         for boundaries in boundaries.chunks(CALLS_AT_ONCE) {
-            let numbers: Vec<u64> = boundaries.iter().map(|boundary| boundary.number).collect();
-            let headers = source.headers(&numbers).await?;
+            let numbers: Vec<u64> = boundaries.iter().rev().map(|boundary| boundary.number).collect();
+            let headers = source.headers(&numbers).await?.into_iter().rev();
             let same = boundaries.iter().zip(headers).find(|(ours, theirs)| ours.hash == theirs.block.hash);
             shared = same.map(|(ours, _)| ours.number);
             if shared.is_some() {
                 break;
             }
+        }
+        if shared == Some(processed) {
+            return Err(Trouble::Incomplete(format!("answers waver about block {processed}")));
         }
         let returning = self.left_branches.contains(&new_hash);
         self.left_branches.push_back(old.hash);
