@@ -190,13 +190,15 @@ impl Follower {
             Ok(Err(problem)) => Some(problem),
             Err(_) => Some(format!("no end after {LONGEST_CYCLE:?}: given up and begun anew")),
         };
-        if problem.is_some() && problem != self.snapshot.problem {
+        let before = std::mem::replace(&mut self.snapshot.problem, problem);
+        // First, so that whoever read of it in the log finds it told by readiness.
+        self.publish();
+        let problem = &self.snapshot.problem;
+        if problem.is_some() && *problem != before {
             tracing::warn!(network = %self.network.name, problem, "cycle not completed");
-        } else if problem.is_none() && self.snapshot.problem.is_some() {
+        } else if problem.is_none() && before.is_some() {
             tracing::info!(network = %self.network.name, "all is read");
         }
-        self.snapshot.problem = problem;
-        self.publish();
     }
 
     async fn attempts(&mut self) -> Result<(), String> {
