@@ -123,13 +123,14 @@ struct Follower {
     compared: Option<(u64, i64)>,
     /// A difference of unknown origin was answered by reading everything again.
     reread: bool,
-    /// Since when logs that must be there are waited for.
-    waiting: Option<Instant>,
+    /// Logs that must be there are waited for.
+    waiting: Option<apply::Waiting>,
     /// Logs that failed with the other calls of their range did not when asked for alone.
     passed_alone: bool,
     /// By place of the endpoint: its blooms promised what never came.
     blooms_mislead: Vec<bool>,
-    horizon: Option<Horizon>,
+    /// By place of the endpoint.
+    horizons: Vec<Option<Horizon>>,
     /// Where branches ended that were left, so that going back to one is not counted again.
     left_branches: VecDeque<H256>,
     /// The gauges are being computed anew after a deep reorganisation.
@@ -158,7 +159,7 @@ impl Follower {
             waiting: None,
             passed_alone: false,
             blooms_mislead: vec![false; network.endpoints.len()],
-            horizon: None,
+            horizons: vec![None; network.endpoints.len()],
             left_branches: VecDeque::new(),
             recomputing: false,
             views: VecDeque::new(),
@@ -239,7 +240,7 @@ impl Follower {
         let mut source = Source {
             endpoint: endpoint.clone(),
             contract: self.network.contract,
-            oldest_state: self.horizon.map_or(0, |horizon| horizon.block),
+            oldest_state: self.horizons[endpoint.place].map_or(0, |horizon| horizon.block),
             head: head.block.number,
         };
         let first = self.find_first_block(&source).await?;
@@ -252,7 +253,7 @@ impl Follower {
         };
         let deadline = Instant::now() + CATCH_UP_TIME;
         while self.next_block(first) <= target && Instant::now() < deadline {
-            source.oldest_state = self.horizon.map_or(0, |horizon| horizon.block);
+            source.oldest_state = self.horizons[endpoint.place].map_or(0, |horizon| horizon.block);
             self.advance(&source, first, target, deadline).await?;
             if self.first_block != Some(first) {
                 // The history begins elsewhere now; the next cycle finds out where.

@@ -20,6 +20,16 @@ use crate::ledger::{Block, Ledger};
 /// until then, and believed afterwards.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Logs that must be there did not come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    /// The endpoint, by its place.
+    place: usize,
+    since: Instant,
+    /// When it was asked last.
+    last: Instant,
+}
+
 /// A log with what it says.
 struct Decoded {
     block: u64,
@@ -39,12 +49,17 @@ impl Follower {
             self.reorganised(source, first - 1).await?;
             return Ok(false);
         }
-        self.wait_for_logs(source, &fetched)?;
-        if !self.is_whole(&fetched) && !self.reread && self.may_have_missed(first) {
+        let found = self.network.start_block.is_none() && self.first_block == Some(first) && first > 0;
+        let whole = self.is_whole(&fetched);
+        // A node that misled us about where the history begins does not come to its senses.
+        if whole || !found || self.reread {
+            self.wait_for_logs(source, &fetched)?;
+        }
+        if !whole && !self.reread && (found || !self.compared_right_before(first)) {
             tracing::warn!(network = %self.network.name,
                 "events and transaction_count() differ: the history is read once more from its beginning");
             self.reread = true;
-            self.begin_anew(self.network.start_block.or(Some(0)));
+            self.begin_anew(if found { Some(0) } else { self.first_block });
             return Ok(false);
         }
         let decoded = decode_all(&fetched);
@@ -63,9 +78,9 @@ impl Follower {
 
     /// An error, for a while, where logs that must be there did not come.
     fn wait_for_logs(&mut self, source: &Source, fetched: &Fetched) -> Result<(), Trouble> {
-        let (first, place) = (*fetched.fetch.blocks.start(), source.endpoint.place);
+        let place = source.endpoint.place;
         let unkept = fetched.unkept.filter(|_| !self.blooms_mislead[place]);
-        let why = if !self.is_whole(fetched) && self.compared_right_before(first) {
+        let why = if !self.is_whole(fetched) {
             format!(
                 "transaction_count() tells of events up to block {} that are not there",
                 fetched.last.number
@@ -76,7 +91,12 @@ impl Follower {
             self.waiting = None;
             return Ok(());
         };
-        let since = *self.waiting.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        // Time in which this endpoint was not asked is no time in which logs did not come.
+        let known =
+            self.waiting.filter(|waiting| waiting.place == place && waiting.last.elapsed() < PATIENCE);
+        let since = known.map_or(now, |waiting| waiting.since);
+        self.waiting = Some(Waiting { place, since, last: now });
         if since.elapsed() < PATIENCE {
             return Err(Trouble::Late(why));
         }
@@ -118,12 +138,6 @@ impl Follower {
         self.compared.is_some_and(|(at, _)| at + 1 == first)
     }
 
-    /// What lies before this block was not compared, or the node misled us about where the history begins.
-    fn may_have_missed(&self, first: u64) -> bool {
-        let found = self.network.start_block.is_none() && self.first_block == Some(first) && first > 0;
-        !self.compared_right_before(first) || found
-    }
-
     fn missing(&self, fetched: &Fetched) -> Option<i64> {
         let Reading::Known(Some(count)) = fetched.count else { return None };
         let logs = fetched.blocks.iter().flat_map(|block| &block.logs);
@@ -158,9 +172,10 @@ impl Follower {
             return Ok(vec![Piece { from: *fetched.fetch.blocks.start(), window }]);
         }
         let before = self.ledger.block().is_some().then(|| self.ledger.window());
-        let had_all = self.horizon.is_none();
-        let pieces = window::pieces(source, fetched, before, &mut self.horizon).await?;
-        if let Some(found) = self.horizon.filter(|_| had_all) {
+        let horizon = &mut self.horizons[source.endpoint.place];
+        let had_all = horizon.is_none();
+        let pieces = window::pieces(source, fetched, before, horizon).await?;
+        if let Some(found) = horizon.filter(|_| had_all) {
             tracing::warn!(network = %self.network.name, block = found.block,
                 window = found.window.map(tracing::field::display),
                 "the node has no state below this block: the coordination window there stands for what lies before");
@@ -276,9 +291,11 @@ async fn resolve_doubts(
             }
         }
     }
-    let numbers: Vec<u64> = doubts.buffered_before.iter().map(|(_, number)| *number).collect();
+    let mut buffered_before = doubts.buffered_before;
+    buffered_before.retain(|(_, number)| *number >= source.oldest_state);
+    let numbers: Vec<u64> = buffered_before.iter().map(|(_, number)| *number).collect();
     let readings = source.windows_at(&numbers).await?;
-    let read = doubts.buffered_before.iter().zip(readings).filter_map(|((id, _), reading)| match reading {
+    let read = buffered_before.iter().zip(readings).filter_map(|((id, _), reading)| match reading {
         Reading::Known(window) => Some((*id, window)),
         Reading::Unavailable => None,
     });
