@@ -47,6 +47,9 @@ const LONGEST_CYCLE: Duration = Duration::from_secs(300);
 /// Progress is saved this often.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// A chain that ends earlier than it did while it was caught up with is believed after so many cycles.
+const LOW_TARGETS: u32 = 20;
+
 /// The views of so many heads are remembered, as replicas that disagree tell them in turn.
 const HEADS: usize = 4;
 
@@ -125,6 +128,9 @@ struct Follower {
     reread: bool,
     /// Logs that must be there are waited for.
     waiting: Option<apply::Waiting>,
+    /// The newest target told while catching up, and how many cycles in a row ended below it.
+    highest_target: u64,
+    low_targets: u32,
     /// Logs that failed with the other calls of their range did not when asked for alone.
     passed_alone: bool,
     /// By place of the endpoint: its blooms promised what never came.
@@ -157,6 +163,8 @@ impl Follower {
             compared: None,
             reread: false,
             waiting: None,
+            highest_target: 0,
+            low_targets: 0,
             passed_alone: false,
             blooms_mislead: vec![false; network.endpoints.len()],
             horizons: vec![None; network.endpoints.len()],
@@ -181,6 +189,7 @@ impl Follower {
         self.snapshot.head = None;
         self.snapshot.views = Views::default();
         self.snapshot.owner_expected = None;
+        self.snapshot.sync_remaining = None;
         let result = timeout(LONGEST_CYCLE, self.attempts()).await;
         let problem = match result {
             // All was read, but there is nothing to follow: that must not look like a network that is well.
@@ -248,9 +257,13 @@ impl Follower {
         else {
             // No contract yet, or none of its blocks is confirmed: all there is was read.
             views?;
-            self.finish();
+            self.finish(None);
             return Ok(());
         };
+        self.snapshot.sync_remaining = Some((target + 1).saturating_sub(self.next_block(first)));
+        if !self.snapshot.synced || self.recomputing {
+            self.highest_target = self.highest_target.max(target);
+        }
         let deadline = Instant::now() + CATCH_UP_TIME;
         while self.next_block(first) <= target && Instant::now() < deadline {
             source.oldest_state = self.horizons[endpoint.place].map_or(0, |horizon| horizon.block);
@@ -264,7 +277,7 @@ impl Follower {
         views?;
         self.snapshot.sync_remaining = Some((target + 1).saturating_sub(self.next_block(first)));
         if self.snapshot.sync_remaining == Some(0) {
-            self.finish();
+            self.finish(Some(target));
         }
         Ok(())
     }
@@ -275,8 +288,10 @@ impl Follower {
             Some(views) => views,
             None => {
                 let views = views::read(endpoint.clone(), self.network.contract, block.number).await?;
-                self.views.truncate(HEADS - 1);
-                self.views.push_front((block.hash, views.clone()));
+                if views.exists == Some(true) {
+                    self.views.truncate(HEADS - 1);
+                    self.views.push_front((block.hash, views.clone()));
+                }
                 views
             }
         };
@@ -297,16 +312,33 @@ impl Follower {
         Ok(self.first_block)
     }
 
-    /// A cycle in which everything was read.
-    fn finish(&mut self) {
-        let newly = !self.snapshot.synced && self.ledger.block().is_some();
+    /// A cycle in which everything was read, up to this block.
+    fn finish(&mut self, target: Option<u64>) {
+        let caught_up = self.has_caught_up(target);
+        let newly = !self.snapshot.synced && caught_up;
         if newly {
             tracing::info!(network = %self.network.name, block = self.ledger.block().map(|block| block.number),
                 "first sync done");
         }
         self.snapshot.synced |= newly;
-        self.recomputing = false;
+        self.recomputing &= !caught_up;
         self.snapshot.last_success = Some(SystemTime::now());
+    }
+
+    /// Whether the ledger stands at the newest block there is. A replica far behind, or one that is syncing
+    /// itself, would end a first sync too early, so a target below one that was told before is believed only
+    /// after so many cycles in a row.
+    fn has_caught_up(&mut self, target: Option<u64>) -> bool {
+        let Some(target) = target.filter(|target| self.ledger.block().is_some_and(|b| b.number == *target))
+        else {
+            return false;
+        };
+        self.low_targets = if target < self.highest_target { self.low_targets + 1 } else { 0 };
+        let caught_up = target >= self.highest_target || self.low_targets >= LOW_TARGETS;
+        if caught_up {
+            self.highest_target = target;
+        }
+        caught_up
     }
 
     fn next_block(&self, first: u64) -> u64 {
