@@ -96,6 +96,9 @@ const KEYS: [&str; 6] = [
 /// In how many ways a node repeats the request that it refuses.
 const QUOTES: usize = 10;
 
+/// And once as the result, where a block should be.
+const AS_RESULT: usize = QUOTES;
+
 /// How far to the right it does: at once, and where a message is cut in the middle of a key.
 const PADS: [usize; 4] = [0, 14, 160, 165];
 
@@ -105,7 +108,8 @@ async fn a_node_that_repeats_the_key_is_not_quoted() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let place = listener.local_addr().unwrap();
     tokio::spawn(repeat_requests(listener));
-    let ways: Vec<_> = (0..QUOTES).flat_map(|quote| PADS.map(|pad| (quote, pad))).collect();
+    let mut ways: Vec<_> = (0..QUOTES).flat_map(|quote| PADS.map(|pad| (quote, pad))).collect();
+    ways.push((AS_RESULT, 0));
     let networks = ways.iter().map(|(quote, pad)| {
         format!(
             "  - name: echo-{quote}-{pad}
@@ -121,7 +125,8 @@ async fn a_node_that_repeats_the_key_is_not_quoted() {
     let exporter = Launch::config(&config).arg("--log.level=trace").start().await;
     for (quote, pad) in &ways {
         let network = format!("\"echo-{quote}-{pad}\"");
-        let quoted = |line: &str| line.contains(&network) && line.contains("invalid key");
+        let words = if *quote == AS_RESULT { "not as expected" } else { "invalid key" };
+        let quoted = |line: &str| line.contains(&network) && line.contains(words);
         exporter.wait_for_line(&network, WITHIN, quoted).await;
     }
     let mut told = exporter.log().join("\n");
@@ -135,8 +140,8 @@ async fn a_node_that_repeats_the_key_is_not_quoted() {
     }
 }
 
-/// Refuses every request with an error, or in the last way a plain text, that quotes a part of it: which, and
-/// how far to the right, stands at the beginning of the path.
+/// Refuses every request with an error, a plain text in the last way, or a result, that quotes a part of it:
+/// which, and how far to the right, stands at the beginning of the path.
 async fn repeat_requests(listener: TcpListener) {
     while let Ok((stream, _)) = listener.accept().await {
         let connection =
@@ -162,12 +167,18 @@ async fn repeat_request(request: Request<Incoming>) -> hyper::Result<Response<Fu
         KEYS[5].to_owned(),
         format!("/v3/{}", KEYS[0]),
     ];
-    let message = format!("invalid key {}{}", ".".repeat(pad), quotes[quote]);
+    let message = format!("invalid key {}{}", ".".repeat(pad), quotes[quote % QUOTES]);
     if quote == QUOTES - 1 {
         return Ok(Response::new(Full::from(message)));
     }
     let error = json!({"code": -32000, "message": message});
-    let refuse = |call: &Value| json!({"jsonrpc": "2.0", "id": call["id"], "error": error});
+    let refuse = |call: &Value| match quote {
+        AS_RESULT if call["method"] == "eth_chainId" => {
+            json!({"jsonrpc": "2.0", "id": call["id"], "result": "0x1"})
+        }
+        AS_RESULT => json!({"jsonrpc": "2.0", "id": call["id"], "result": message}),
+        _ => json!({"jsonrpc": "2.0", "id": call["id"], "error": error}),
+    };
     let answer = match serde_json::from_slice(&body.collect().await?.to_bytes()).unwrap() {
         Value::Array(calls) => calls.iter().map(refuse).collect(),
         call => refuse(&call),
