@@ -1,6 +1,7 @@
 //! Two endpoints, the preferred one ill: the other takes over at once, and gives back later.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use tesseract_tests::hostile::{Fault, Proxy};
@@ -97,6 +98,36 @@ async fn one_that_trails_is_not_used_for_logs() {
     rig.exact(&exporter).await;
     rig.preferred.clear();
     rig.gives_back().await;
+}
+
+#[tokio::test]
+async fn a_first_sync_does_not_end_at_the_head_of_a_replica_far_behind() {
+    const HEAD: u64 = 20_000;
+    let sims = [Sim::start(Params::default()).await.unwrap(), Sim::start(Params::default()).await.unwrap()];
+    sims[0].advance(HEAD);
+    sims[1].advance(HISTORY);
+    let preferred = Proxy::start(&sims[0].url()).await;
+    let mut setup = Setup::new(&[&preferred.url(), &sims[1].url()], sims[0].chain().contract());
+    (setup.range, setup.poll) = (1, Duration::from_millis(20));
+    let exporter = Exporter::start(&setup.yaml(None)).await;
+    let get = |series: &Series, name: &str| series.get(&named(name));
+    let left = |series: &Series| get(series, "tesseract_sync_remaining_blocks");
+    let passed = |series: &Series| left(series).is_some_and(|left| left < (HEAD - 2 * HISTORY) as f64);
+    exporter.wait_for("more than the replica has", PATIENCE, passed).await;
+
+    preferred.set(Fault::ResetBefore);
+    let looks = Cell::new(0);
+    let at_replica = |series: &Series| {
+        let at_replica = get(series, "tesseract_head_block_number") == Some(HISTORY as f64);
+        looks.set(looks.get() + u32::from(at_replica));
+        assert_ne!(get(series, "tesseract_synced"), Some(1.0), "after {looks:?} looks");
+        looks.get() > 20
+    };
+    exporter.wait_for("the replica", PATIENCE, at_replica).await;
+    preferred.clear();
+    let done = |series: &Series| get(series, "tesseract_synced") == Some(1.0);
+    let series = exporter.wait_for("the end", PATIENCE, done).await;
+    assert_eq!(get(&series, "tesseract_processed_block_number"), Some((HEAD - CONFIRMATIONS) as f64));
 }
 
 #[tokio::test]
