@@ -7,6 +7,7 @@
 mod apply;
 mod fetch;
 mod head;
+mod late;
 mod ranges;
 mod reorg;
 mod save;
@@ -31,6 +32,7 @@ use crate::rpc::{Endpoint, Error, Outcome, Pool};
 use crate::snapshot::{Confirmed, Gauges, Head, Snapshot, Views};
 use crate::views;
 use fetch::Source;
+use late::{Gaps, Waiting};
 use trouble::Trouble;
 use window::Horizon;
 
@@ -127,7 +129,9 @@ struct Follower {
     /// A difference of unknown origin was answered by reading everything again.
     reread: bool,
     /// Logs that must be there are waited for.
-    waiting: Option<apply::Waiting>,
+    waiting: Option<Waiting>,
+    /// Logs that were done without.
+    gaps: Gaps,
     /// The newest target told while catching up, and how many cycles in a row ended below it.
     highest_target: u64,
     low_targets: u32,
@@ -163,6 +167,7 @@ impl Follower {
             compared: None,
             reread: false,
             waiting: None,
+            gaps: Gaps::new(Vec::new()),
             highest_target: 0,
             low_targets: 0,
             passed_alone: false,
@@ -252,6 +257,7 @@ impl Follower {
             oldest_state: self.horizons[endpoint.place].map_or(0, |horizon| horizon.block),
             head: head.block.number,
         };
+        self.mend_gaps(&source).await;
         let first = self.find_first_block(&source).await?;
         let Some((first, target)) = first.zip(head.confirmed).filter(|(first, target)| target >= first)
         else {

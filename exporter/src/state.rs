@@ -29,8 +29,24 @@ pub struct Saved<'a> {
     pub first_block: u64,
     /// `transaction_count()` minus buffered events, and the block at which this was last compared.
     pub compared: Option<(u64, i64)>,
+    /// What the ledger was carried past without.
+    #[serde(default)]
+    pub gaps: Cow<'a, [Gap]>,
     /// Everything known up to its block.
     pub ledger: Cow<'a, Ledger>,
+}
+
+/// A range that was counted although logs of it were missing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Gap {
+    /// Its first block.
+    pub first: u64,
+    /// Its last block.
+    pub last: u64,
+    /// So many logs of the contract came.
+    pub logs: usize,
+    /// `transaction_count()` minus buffered events before it, where they could be compared.
+    pub missing_before: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,6 +153,7 @@ mod tests {
             start_block: Some(5),
             first_block: 5,
             compared: Some((9, 0)),
+            gaps: Cow::Owned(Vec::new()),
             ledger: Cow::Owned(Ledger::default()),
         }
     }

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tesseract_tests::hostile::{Fault, Proxy};
 use tesseract_tests::http::Reply;
 use tesseract_tests::process::{Exporter, free_port};
@@ -176,6 +177,35 @@ async fn a_block_that_is_refused_alone_is_named_again_and_again_while_those_befo
     exporter.wait_for("all blocks", PATIENCE, |series| left(series) == Some(0.0)).await;
     let failures = exporter.log().into_iter().filter(|line| line.contains("endpoint failed"));
     assert_eq!(failures.count(), 1, "a row of failures is told once");
+}
+
+#[tokio::test]
+async fn logs_that_come_too_late_are_counted_all_the_same() {
+    tokio::join!(logs_come_too_late(false), logs_come_too_late(true));
+}
+
+async fn logs_come_too_late(while_stopped: bool) {
+    let rig = Rig::start(Fault::LogsLate).await;
+    let state = TempDir::new().unwrap();
+    let mut setup = Setup::new(&[&rig.preferred.url()], rig.sim.chain().contract());
+    setup.confirmations = 0;
+    let config = setup.yaml(Some(state.path()));
+    let mut exporter = Exporter::start(&config).await;
+    let is = |right: bool| {
+        let oracle = &rig.oracle;
+        move |text: &str| reached(text, HISTORY) && oracle.differences(text).is_empty() == right
+    };
+    // It rests ever longer before it is.
+    watch(&exporter, 2 * PATIENCE, is(false), |_| Vec::new()).await.expect("the endpoint is believed");
+    if while_stopped {
+        exporter.terminate().await;
+    }
+    rig.preferred.clear();
+    if while_stopped {
+        exporter = Exporter::start(&config).await;
+    }
+    watch(&exporter, PATIENCE, is(true), |_| Vec::new()).await.expect("what came late is counted");
+    assert!(exporter.log().iter().any(|line| line.contains("are there now")));
 }
 
 #[tokio::test]

@@ -2,9 +2,6 @@
 //! the window of every block, and logged event by event.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use web3::types::{H256, U256};
 
@@ -15,20 +12,6 @@ use super::window::{self, Piece};
 use crate::chain::{BlockRef, Log};
 use crate::decode::{self, Event};
 use crate::ledger::{Block, Ledger};
-
-/// For so long a node may be late with logs of blocks that it has: what does not add up is read again
-/// until then, and believed afterwards.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Logs that must be there did not come.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
-    /// The endpoint, by its place.
-    place: usize,
-    since: Instant,
-    /// When it was asked last.
-    last: Instant,
-}
 
 /// A log with what it says.
 struct Decoded {
@@ -76,41 +59,11 @@ impl Follower {
         Ok(true)
     }
 
-    /// An error, for a while, where logs that must be there did not come.
-    fn wait_for_logs(&mut self, source: &Source, fetched: &Fetched) -> Result<(), Trouble> {
-        let place = source.endpoint.place;
-        let unkept = fetched.unkept.filter(|_| !self.blooms_mislead[place]);
-        let why = if !self.is_whole(fetched) {
-            format!(
-                "transaction_count() tells of events up to block {} that are not there",
-                fetched.last.number
-            )
-        } else if let Some(block) = unkept {
-            format!("the bloom of block {block} promises an event that is not there")
-        } else {
-            self.waiting = None;
-            return Ok(());
-        };
-        let now = Instant::now();
-        // Time in which this endpoint was not asked is no time in which logs did not come.
-        let known =
-            self.waiting.filter(|waiting| waiting.place == place && waiting.last.elapsed() < PATIENCE);
-        let since = known.map_or(now, |waiting| waiting.since);
-        self.waiting = Some(Waiting { place, since, last: now });
-        if since.elapsed() < PATIENCE {
-            return Err(Trouble::Late(why));
-        }
-        tracing::warn!(network = %self.network.name, endpoint = source.endpoint.number(),
-            "{why}, and did not come within {PATIENCE:?}: the endpoint is believed");
-        self.blooms_mislead[place] |= unkept.is_some();
-        self.waiting = None;
-        Ok(())
-    }
-
     /// The ledger begins with nothing; counters that were exposed hold.
     pub(super) fn begin_anew(&mut self, first_block: Option<u64>) {
         self.ledger = Ledger::default();
         self.compared = None;
+        self.gaps.known.clear();
         self.first_block = first_block;
         self.recomputing = self.snapshot.synced;
     }
@@ -128,7 +81,7 @@ impl Follower {
 
     /// Whether the contract counts as many transactions at the range's end as were seen buffered, but for a
     /// difference that was there before. What cannot be compared counts as whole.
-    fn is_whole(&self, fetched: &Fetched) -> bool {
+    pub(super) fn is_whole(&self, fetched: &Fetched) -> bool {
         let before = self.compared.map_or(0, |(_, missing)| missing);
         self.missing(fetched).is_none_or(|missing| missing == before)
     }

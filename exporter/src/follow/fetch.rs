@@ -44,6 +44,13 @@ pub(super) struct Fetched {
     pub count: Reading,
 }
 
+impl Fetched {
+    /// How many logs of the contract there are in all.
+    pub(super) fn logs(&self) -> usize {
+        self.blocks.iter().map(|block| block.logs.len()).sum()
+    }
+}
+
 /// A block of the range with logs.
 #[derive(Debug)]
 pub(super) struct LogBlock {

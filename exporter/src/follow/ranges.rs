@@ -47,8 +47,7 @@ impl Follower {
                 }
             };
             let blocks = fetched.fetch.blocks.end() - fetched.fetch.blocks.start() + 1;
-            let logs = fetched.blocks.iter().map(|block| block.logs.len()).sum();
-            if let Some(limit) = self.limits[source.endpoint.place].accept(blocks, logs) {
+            if let Some(limit) = self.limits[source.endpoint.place].accept(blocks, fetched.logs()) {
                 tracing::info!(network = %self.network.name, endpoint = source.endpoint.number(), blocks = limit,
                     "the endpoint takes only ranges of so many blocks");
             }

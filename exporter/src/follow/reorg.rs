@@ -48,12 +48,21 @@ impl Follower {
         tracing::warn!(network = %self.network.name, block = processed, old_hash = ?old.hash, new_hash = ?new_hash,
             rewound_to = shared, returning,
             "reorganisation of processed blocks: what it undoes is computed again from the chain");
-        if shared.is_some_and(|block| self.ledger.rewind(block)) {
-            let stands = self.ledger.block().map(|block| block.number);
-            self.compared = self.compared.zip(stands).map(|((_, missing), stands)| (stands, missing));
-        } else {
-            self.begin_anew(self.network.start_block);
-        }
+        self.go_back(shared);
         Ok(())
+    }
+
+    /// Takes the ledger back to a block, or to the beginning where the journal does not reach that far.
+    pub(super) fn go_back(&mut self, block: Option<u64>) {
+        let Some(block) = block.filter(|block| self.ledger.rewind(*block)) else {
+            self.begin_anew(self.network.start_block);
+            return;
+        };
+        let undone = self.gaps.known.iter().position(|gap| gap.last > block);
+        let missing = match undone.and_then(|place| self.gaps.known.drain(place..).next()) {
+            Some(gap) => gap.missing_before,
+            None => self.compared.map(|(_, missing)| missing),
+        };
+        self.compared = missing.map(|missing| (block, missing));
     }
 }

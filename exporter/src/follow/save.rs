@@ -8,6 +8,7 @@ use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use super::Follower;
+use super::late::Gaps;
 use crate::state::{self, Saved};
 
 impl Follower {
@@ -30,6 +31,7 @@ impl Follower {
                 self.chain_id = Some(saved.chain_id);
                 self.first_block = Some(saved.first_block);
                 self.compared = saved.compared;
+                self.gaps = Gaps::new(saved.gaps.into_owned());
                 self.saved_block = block;
                 self.ledger = saved.ledger.into_owned();
             }
@@ -55,6 +57,7 @@ impl Follower {
             start_block: self.network.start_block,
             first_block,
             compared: self.compared,
+            gaps: Cow::Borrowed(&self.gaps.known),
             ledger: Cow::Borrowed(&self.ledger),
         };
         // The disk may be slow; scrapes go on meanwhile on the other worker.
