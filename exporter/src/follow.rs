@@ -17,7 +17,7 @@ mod window;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
@@ -31,7 +31,7 @@ use crate::plan::RangeLimit;
 use crate::rpc::{Endpoint, Error, Outcome, Pool};
 use crate::snapshot::{Confirmed, Gauges, Head, Snapshot, Views};
 use crate::views;
-use fetch::Source;
+use fetch::{CALLS_AT_ONCE, Source};
 use late::{Gaps, Waiting};
 use trouble::Trouble;
 use window::Horizon;
@@ -117,6 +117,8 @@ struct Follower {
     network: Network,
     pool: Arc<Pool>,
     limits: Vec<RangeLimit>,
+    /// By place of the endpoint: how many calls it answers in one exchange.
+    calls: Vec<Arc<Mutex<RangeLimit>>>,
     ledger: Ledger,
     /// What was exposed: counters never fall below it.
     floor: Counts,
@@ -137,6 +139,8 @@ struct Follower {
     low_targets: u32,
     /// Logs that failed with the other calls of their range did not when asked for alone.
     passed_alone: bool,
+    /// Where the last range begins that failed.
+    silent: Option<u64>,
     /// By place of the endpoint: its blooms promised what never came.
     blooms_mislead: Vec<bool>,
     /// By place of the endpoint.
@@ -160,6 +164,11 @@ impl Follower {
         let mut follower = Self {
             pool: Arc::new(Pool::new(&network)),
             limits: vec![RangeLimit::new(network.max_block_range); network.endpoints.len()],
+            calls: network
+                .endpoints
+                .iter()
+                .map(|_| Arc::new(Mutex::new(RangeLimit::new(CALLS_AT_ONCE))))
+                .collect(),
             ledger: Ledger::default(),
             floor: Counts::default(),
             first_block: network.start_block,
@@ -171,6 +180,7 @@ impl Follower {
             highest_target: 0,
             low_targets: 0,
             passed_alone: false,
+            silent: None,
             blooms_mislead: vec![false; network.endpoints.len()],
             horizons: vec![None; network.endpoints.len()],
             left_branches: VecDeque::new(),
@@ -253,6 +263,7 @@ impl Follower {
         }
         let mut source = Source {
             endpoint: endpoint.clone(),
+            calls: self.calls[endpoint.place].clone(),
             contract: self.network.contract,
             oldest_state: self.horizons[endpoint.place].map_or(0, |horizon| horizon.block),
             head: head.block.number,

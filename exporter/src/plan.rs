@@ -41,7 +41,7 @@ pub fn next(next: u64, target: u64, head: u64, limit: u64) -> Option<Fetch> {
         .then(|| Fetch { blocks: next..=last.min(next.saturating_add(size.max(1) - 1)), near_head })
 }
 
-/// How many blocks one `eth_getLogs` may ask an endpoint for.
+/// How much one request may ask of an endpoint: blocks for their logs, or calls in a batch.
 ///
 /// Learned from refusals alone, never from the number in an error: it may be the one just refused.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl RangeLimit {
     }
 
     /// The size to ask for.
-    pub fn blocks(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.now
     }
 
@@ -134,7 +134,7 @@ mod tests {
             let mut limit = RangeLimit::new(most);
             let (mut refusals, mut covered) = (0, 0);
             for _ in 0..200 {
-                let size = limit.blocks();
+                let size = limit.size();
                 prop_assert!(size >= 1 && size <= most);
                 if size > cap {
                     limit.refuse(size);
@@ -169,7 +169,7 @@ mod tests {
     fn many_logs_make_the_ranges_smaller() {
         let mut limit = RangeLimit::new(100);
         limit.accept(100, MANY_LOGS + 1);
-        assert_eq!(limit.blocks(), 50);
+        assert_eq!(limit.size(), 50);
     }
 
     #[test]

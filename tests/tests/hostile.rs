@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -319,6 +319,9 @@ async fn batches() {
     assert_eq!(got(Fault::BatchSmall).await.json()["error"]["code"], -32600);
     assert!(matches!(got(Fault::BatchRefused400).await, Got::Json(400, _)));
     assert!(matches!(got(Fault::BatchRefusedHtml).await, Got::Text(405, _)));
+    let start = Instant::now();
+    assert_eq!(ids(&got(Fault::SlowCalls).await), [1, 2, 3, 4]);
+    assert!(start.elapsed() >= Duration::from_millis(160), "40 ms for each call");
     let chain_id = async || rig.call("eth_chainId", json!([])).await;
     for fault in Fault::all().filter(|fault| fault.name().starts_with("batch-")) {
         rig.proxy.set(fault);

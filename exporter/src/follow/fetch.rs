@@ -3,7 +3,7 @@
 //! Changes nothing but the endpoint's own state.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jsonrpc_core::{Call, Value};
 use serde_json::json;
@@ -13,12 +13,12 @@ use web3::types::{Bytes, H160, H256, U256};
 use super::trouble::{Trouble, is_lag};
 use crate::chain::{self, BlockRef, Header, Incomplete, Log};
 use crate::decode;
-use crate::plan::Fetch;
-use crate::rpc::{self, Endpoint, Raw};
+use crate::plan::{Fetch, RangeLimit};
+use crate::rpc::{self, Endpoint, Outcome, Raw};
 use crate::views;
 
-/// So many calls are put into one exchange.
-pub(super) const CALLS_AT_ONCE: usize = 100;
+/// At most so many calls are put into one exchange.
+pub(super) const CALLS_AT_ONCE: u64 = 100;
 
 /// A number that the contract told at some block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub(super) struct LogBlock {
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub endpoint: Arc<Endpoint>,
+    /// How many calls it answers in one exchange before the time is out.
+    pub calls: Arc<Mutex<RangeLimit>>,
     pub contract: H160,
     /// State below this block was found to be gone: it is not asked for.
     pub oldest_state: u64,
@@ -150,8 +152,9 @@ impl Source {
     async fn check_promises(&self, headers: &[Header], logs: &mut Vec<Log>) -> Result<Option<u64>, Trouble> {
         let promised = chain::promised(headers, logs, self.contract, decode::topics());
         let calls = promised.iter().map(|header| logs_of_block_call(self.contract, header.block.hash));
+        let answers = self.send_all(calls.collect()).await?;
         let mut unkept = None;
-        for (answer, header) in self.endpoint.send(calls.collect()).await.into_iter().zip(&promised) {
+        for (answer, header) in answers.into_iter().zip(&promised) {
             let number = header.block.number;
             let left_out = chain::arrange(chain::logs(&answer?)?, number..=number, self.contract, headers)?;
             let chance =
@@ -242,24 +245,39 @@ impl Source {
 
     /// The headers of these blocks, all of them.
     pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Header>, Trouble> {
-        let mut headers = Vec::with_capacity(numbers.len());
-        for numbers in numbers.chunks(CALLS_AT_ONCE) {
-            let calls = numbers.iter().map(|number| header_call(*number)).collect();
-            headers.extend(read_headers(self.endpoint.send(calls).await, numbers)?);
-        }
-        Ok(headers)
+        read_headers(
+            self.send_all(numbers.iter().map(|number| header_call(*number)).collect()).await?,
+            numbers,
+        )
     }
 
     /// The coordination window in force at each of these blocks.
     pub(super) async fn windows_at(&self, blocks: &[u64]) -> Result<Vec<Reading>, Trouble> {
-        let mut windows = Vec::with_capacity(blocks.len());
-        for blocks in blocks.chunks(CALLS_AT_ONCE) {
-            let calls = blocks.iter().map(|block| self.view_call(WINDOW, *block)).collect();
-            for answer in self.endpoint.send(calls).await {
-                windows.push(reading(WINDOW, answer)?);
+        let answers =
+            self.send_all(blocks.iter().map(|block| self.view_call(WINDOW, *block)).collect()).await?;
+        answers.into_iter().map(|answer| reading(WINDOW, answer)).collect()
+    }
+
+    /// Sends any number of calls, so many at a time as the endpoint answers before the time is out.
+    async fn send_all(&self, mut calls: Vec<Call>) -> Result<Vec<Result<Raw, rpc::Error>>, Trouble> {
+        let limit = || self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut results = Vec::with_capacity(calls.len());
+        while !calls.is_empty() {
+            let most = usize::try_from(limit().size()).unwrap_or(usize::MAX);
+            let rest = calls.split_off(most.min(calls.len()));
+            let size = calls.len() as u64;
+            let answers = self.endpoint.send(std::mem::replace(&mut calls, rest)).await;
+            let errors: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+            if let Some(error) = errors.into_iter().find(|error| error.is_endpoint_failure()) {
+                if error.outcome == Outcome::Timeout {
+                    limit().refuse(size);
+                }
+                return Err(error.clone().into());
             }
+            limit().accept(size, 0);
+            results.extend(answers);
         }
-        Ok(windows)
+        Ok(results)
     }
 
     /// The coordination window in force at a block.

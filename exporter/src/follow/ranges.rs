@@ -24,7 +24,7 @@ impl Follower {
         target: u64,
         deadline: Instant,
     ) -> Result<(), Trouble> {
-        let limit = AtomicU64::new(self.limits[source.endpoint.place].blocks());
+        let limit = AtomicU64::new(self.limits[source.endpoint.place].size());
         let mut next = self.next_block(first);
         let fetches = std::iter::from_fn(|| {
             let fetch = plan::next(next, target, source.head, limit.load(Relaxed));
@@ -58,7 +58,7 @@ impl Follower {
             self.passed_alone = false;
             self.snapshot.sync_remaining = Some(target.saturating_sub(self.next_block(first) - 1));
             self.publish();
-            let now = self.limits[source.endpoint.place].blocks();
+            let now = self.limits[source.endpoint.place].size();
             if now < limit.swap(now, Relaxed) {
                 // What is in flight may be too large already.
                 return Ok(());
@@ -69,18 +69,19 @@ impl Follower {
 
     /// Makes the next range smaller after a failure that may be due to its size; true when it did.
     pub(super) fn shrink(&mut self, place: usize, trouble: &Trouble) -> bool {
-        let Trouble::Range { blocks: blocks @ 2.., error, .. } = trouble else { return false };
+        let Trouble::Range { blocks: blocks @ 2.., first, error } = trouble else { return false };
+        let silent_again = self.silent.replace(*first) == Some(*first);
         let limit = &mut self.limits[place];
-        let before = limit.blocks();
+        let before = limit.size();
         match error.outcome {
             Outcome::Transport if error.message.starts_with("cannot connect") => {}
             Outcome::RateLimited => {}
             Outcome::RpcError if !is_lag(error) => limit.refuse(*blocks),
             Outcome::Http if !error.is_endpoint_failure() => limit.refuse(*blocks),
-            // An endpoint that was silent for a smaller range than it is allowed was not so for its size.
-            Outcome::Timeout | Outcome::Transport if *blocks < before => {}
+            // An endpoint that is silent for a smaller range than it is allowed is hardly so for its size.
+            Outcome::Timeout | Outcome::Transport if *blocks < before && !silent_again => {}
             _ => limit.shrink(*blocks),
         }
-        limit.blocks() < before && !error.is_endpoint_failure()
+        limit.size() < before && !error.is_endpoint_failure()
     }
 }

@@ -27,7 +27,7 @@ impl Follower {
         let Some(new_hash) = new_hash else { return Ok(()) };
         let boundaries: Vec<_> = self.ledger.boundaries().collect();
         let mut shared = None;
-        for boundaries in boundaries.chunks(CALLS_AT_ONCE) {
+        for boundaries in boundaries.chunks(CALLS_AT_ONCE as usize) {
             let numbers: Vec<u64> = boundaries.iter().rev().map(|boundary| boundary.number).collect();
             let headers = source.headers(&numbers).await?.into_iter().rev();
             let same = boundaries.iter().zip(headers).find(|(ours, theirs)| ours.hash == theirs.block.hash);

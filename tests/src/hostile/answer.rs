@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::refusal::{Cap, Refusal, html};
+use super::transport::{LATE, pause};
 use super::{Shared, logs, quantity, replica};
 
 /// Every so many blocks one has more logs than [`Fault::LogsFull`] gives.
@@ -46,6 +47,9 @@ pub(super) async fn answers(shared: &Shared, fault: Fault, asked: Value) -> Resu
             });
         }
     };
+    if fault == Fault::SlowCalls {
+        pause(LATE * u32::try_from(calls.len()).unwrap_or(u32::MAX)).await;
+    }
     let mut batch = Vec::with_capacity(calls.len());
     for call in &calls {
         let lagging = lagging || (fault == Fault::FlappingParts && shared.either());

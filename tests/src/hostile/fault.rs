@@ -69,6 +69,7 @@ faults! {
     Hang "hang" Outage "takes the request and never answers"
     Trickle "trickle" Outage "sends its answer a byte at a time, without end in sight"
     Slow "slow" Quirk "answers late, within any sensible time-out"
+    SlowCalls "slow-calls" Quirk "answers late by so much for each call: a long batch outlasts the time-out"
     ResetBefore "reset-before" Outage "resets the connection instead of answering"
     ResetMidBody "reset-mid-body" Outage "resets the connection in the middle of the answer"
     CloseAfterEach "close-after-each" Quirk "closes the connection after every answer"

@@ -36,8 +36,8 @@ impl fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// How late a slow node is, and how long a trickling one waits before each byte.
-const LATE: Duration = Duration::from_millis(40);
+/// How late a slow node is, with every call or with each, and how long a trickling one waits before each byte.
+pub(super) const LATE: Duration = Duration::from_millis(40);
 
 /// What happens instead of an answer, for faults that need none.
 pub(super) async fn instead(fault: Fault) -> Option<Result<Response<Body>, Cut>> {
@@ -141,7 +141,7 @@ fn stream_of(
         .expect("a header of our own is valid")
 }
 
-async fn pause(duration: Duration) {
+pub(super) async fn pause(duration: Duration) {
     // Nothing ever arrives, so the time-out is the only way out.
     let _ = tokio::time::timeout(duration, pending::<()>()).await;
 }
