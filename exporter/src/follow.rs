@@ -12,6 +12,8 @@ mod ranges;
 mod reorg;
 mod save;
 mod start;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod window;
 
@@ -155,7 +157,7 @@ struct Follower {
     publish: watch::Sender<Arc<Snapshot>>,
     state: Option<PathBuf>,
     saved_at: Instant,
-    saved_block: Option<u64>,
+    saved_block: Option<BlockRef>,
     save_failed: bool,
 }
 

@@ -32,7 +32,7 @@ impl Follower {
                 self.first_block = Some(saved.first_block);
                 self.compared = saved.compared;
                 self.gaps = Gaps::new(saved.gaps.into_owned());
-                self.saved_block = block;
+                self.saved_block = saved.ledger.block();
                 self.ledger = saved.ledger.into_owned();
             }
             Err(why) => tracing::warn!(network, file = %path.display(),
@@ -42,7 +42,7 @@ impl Follower {
 
     /// Saves progress when that is due and there is any.
     pub(super) fn save_if(&mut self, due: bool) {
-        let block = self.ledger.block().map(|block| block.number);
+        let block = self.ledger.block();
         let (Some(path), Some(chain_id), Some(first_block)) = (&self.state, self.chain_id, self.first_block)
         else {
             return;
