@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use web3::types::{H160, H256, U256};
 
 use super::*;
+use crate::plan;
 
 const GENESIS: u64 = 1000;
 
@@ -25,35 +26,46 @@ fn failed(n: u8, class: Reason) -> Event {
     Event::Failed { tx_id: id(n), reason: class.label().to_owned(), class }
 }
 
-/// Buffered at most once and ready at most once for each transaction, as the contract assures.
-fn history() -> impl Strategy<Value = Vec<Block>> {
+/// What happens in a block: events as transaction, kind, schedule and form, the time since the block before,
+/// and a number that now and then becomes the window.
+type Draft = (Vec<(u8, u8, u64, bool)>, u64, u64);
+
+fn drafts() -> impl Strategy<Value = Vec<Draft>> {
     let event = (0..24_u8, 0..8_u8, 0..90_u64, any::<bool>());
     let block = (proptest::collection::vec(event, 0..4), 0..25_u64, prop_oneof![5..40_u64, Just(30)]);
-    proptest::collection::vec(block, 1..40).prop_map(|blocks| {
-        let (mut seen, mut ready) = (HashMap::new(), HashMap::new());
-        let mut time = GENESIS;
-        let mut window = 30;
-        let mut history = Vec::new();
-        for (number, (events, pause, new_window)) in (1..).zip(blocks) {
-            time += pause;
-            if new_window % 5 == 0 {
-                window = new_window;
-            }
-            let events = events.into_iter().filter_map(|(n, kind, offset, frozen)| match kind {
-                0..3 => seen.insert(n, ()).is_none().then(|| {
-                    let scheduled = if offset == 0 { U256::MAX } else { U256::from(time + offset - 30) };
-                    buffered(n, scheduled, frozen)
-                }),
-                3 | 4 => ready.insert(n, ()).is_none().then(|| Event::Ready { tx_id: id(n) }),
-                5 => Some(failed(n, Reason::Expired)),
-                6 => Some(failed(n, Reason::SwapGroupTimeout)),
-                _ => Some(failed(n, Reason::Dependency)),
-            });
-            let events = events.collect();
-            history.push(Block { number, time, window: Some(window.into()), guessed: false, events });
+    proptest::collection::vec(block, 1..40)
+}
+
+fn history() -> impl Strategy<Value = Vec<Block>> {
+    drafts().prop_map(|drafts| blocks(&drafts))
+}
+
+/// Buffered at most once and ready at most once for each transaction, as the contract assures. The same
+/// first drafts make the same first blocks.
+fn blocks(drafts: &[Draft]) -> Vec<Block> {
+    let (mut seen, mut ready) = (HashMap::new(), HashMap::new());
+    let mut time = GENESIS;
+    let mut window = 30;
+    let mut history = Vec::new();
+    for (number, (events, pause, new_window)) in (1..).zip(drafts) {
+        time += pause;
+        if new_window % 5 == 0 {
+            window = *new_window;
         }
-        history
-    })
+        let events = events.iter().filter_map(|&(n, kind, offset, frozen)| match kind {
+            0..3 => seen.insert(n, ()).is_none().then(|| {
+                let scheduled = if offset == 0 { U256::MAX } else { U256::from(time + offset - 30) };
+                buffered(n, scheduled, frozen)
+            }),
+            3 | 4 => ready.insert(n, ()).is_none().then(|| Event::Ready { tx_id: id(n) }),
+            5 => Some(failed(n, Reason::Expired)),
+            6 => Some(failed(n, Reason::SwapGroupTimeout)),
+            _ => Some(failed(n, Reason::Dependency)),
+        });
+        let events = events.collect();
+        history.push(Block { number, time, window: Some(window.into()), guessed: false, events });
+    }
+    history
 }
 
 /// Outcomes of all transactions, block by block, in the plainest way.
@@ -154,6 +166,38 @@ proptest! {
         apply(&mut straight, &new);
         apply(&mut winding, &new);
         prop_assert_eq!(exposed(&straight), exposed(&winding));
+    }
+
+    #[test]
+    fn a_life_of_reorganisations_agrees_with_the_naive_model(
+        lives in proptest::collection::vec((drafts(), 0..60_usize, 1..50_u64, 0..4_u64), 1..6),
+    ) {
+        let (mut ledger, mut drafts) = (Ledger::default(), Vec::new());
+        for (branch, depth, limit, confirmations) in lives {
+            drafts.truncate(drafts.len().saturating_sub(depth));
+            let shared = drafts.len() as u64;
+            drafts.extend(branch);
+            let chain = blocks(&drafts);
+            if ledger.block().is_some_and(|block| block.number > shared) {
+                let boundary = ledger.boundaries().map(|block| block.number).find(|number| *number <= shared);
+                if !boundary.is_some_and(|number| ledger.rewind(number)) {
+                    ledger = Ledger::default();
+                }
+            }
+            let at = |ledger: &Ledger| ledger.block().map_or(0, |block| block.number);
+            let head = chain.len() as u64;
+            let next = |at: u64| plan::next(at + 1, head.saturating_sub(confirmations), head, limit);
+            while let Some(fetch) = next(at(&ledger)) {
+                apply(&mut ledger, &chain[*fetch.blocks.start() as usize - 1..*fetch.blocks.end() as usize]);
+            }
+            let chain = &chain[..at(&ledger) as usize];
+            let (buffered, settled, pending) = naive(chain);
+            let counts = ledger.counts();
+            prop_assert_eq!((counts.buffered, counts.settled, ledger.pending()), (buffered, settled, pending));
+            let mut straight = Ledger::default();
+            apply(&mut straight, chain);
+            prop_assert_eq!(exposed(&straight), exposed(&ledger));
+        }
     }
 
     #[test]
