@@ -4,6 +4,9 @@ use super::Follower;
 use super::fetch::{CALLS_AT_ONCE, Source};
 use super::trouble::Trouble;
 
+/// Most reorganisations are short: so many blocks are compared before all others.
+const NEWEST: usize = 8;
+
 /// The other branch must be told this often in a row before it is followed.
 const CHECKS: usize = 4;
 
@@ -27,7 +30,8 @@ impl Follower {
         let Some(new_hash) = new_hash else { return Ok(()) };
         let boundaries: Vec<_> = self.ledger.boundaries().collect();
         let mut shared = None;
-        for boundaries in boundaries.chunks(CALLS_AT_ONCE as usize) {
+        let (newest, others) = boundaries.split_at(NEWEST.min(boundaries.len()));
+        for boundaries in std::iter::once(newest).chain(others.chunks(CALLS_AT_ONCE as usize)) {
             let numbers: Vec<u64> = boundaries.iter().rev().map(|boundary| boundary.number).collect();
             let headers = source.headers(&numbers).await?.into_iter().rev();
             let same = boundaries.iter().zip(headers).find(|(ours, theirs)| ours.hash == theirs.block.hash);
