@@ -132,8 +132,8 @@ struct Follower {
     compared: Option<(u64, i64)>,
     /// A difference of unknown origin was answered by reading everything again.
     reread: bool,
-    /// Logs that must be there are waited for.
-    waiting: Option<Waiting>,
+    /// By place of the endpoint: logs that must be there are waited for.
+    waiting: Vec<Option<Waiting>>,
     /// Logs that were done without.
     gaps: Gaps,
     /// The newest target told while catching up, and how many cycles in a row ended below it.
@@ -177,7 +177,7 @@ impl Follower {
             chain_id: network.chain_id,
             compared: None,
             reread: false,
-            waiting: None,
+            waiting: vec![None; network.endpoints.len()],
             gaps: Gaps::new(Vec::new()),
             highest_target: 0,
             low_targets: 0,

@@ -35,9 +35,7 @@ impl Follower {
         let found = self.network.start_block.is_none() && self.first_block == Some(first) && first > 0;
         let whole = self.is_whole(&fetched);
         // A node that misled us about where the history begins does not come to its senses.
-        if whole || !found || self.reread {
-            self.wait_for_logs(source, &fetched)?;
-        }
+        let gap = if whole || !found || self.reread { self.wait_for_logs(source, &fetched)? } else { None };
         if !whole && !self.reread && (found || !self.compared_right_before(first)) {
             tracing::warn!(network = %self.network.name,
                 "events and transaction_count() differ: the history is read once more from its beginning");
@@ -53,6 +51,12 @@ impl Follower {
         let (blocks, windows) = resolve_doubts(source, &fetched, &self.ledger, blocks, all).await?;
         self.ledger.apply(&windows, &blocks, fetched.last);
         self.compare(&fetched);
+        self.waiting.fill(None);
+        // An unkept promise was waited for, and then believed to be none.
+        self.blooms_mislead[source.endpoint.place] |= fetched.unkept.is_some();
+        if let Some(gap) = gap {
+            self.gaps.add(gap);
+        }
         for decoded in &decoded {
             self.log(decoded);
         }
@@ -64,6 +68,7 @@ impl Follower {
         self.ledger = Ledger::default();
         self.compared = None;
         self.gaps.known.clear();
+        self.waiting.fill(None);
         self.first_block = first_block;
         self.recomputing = self.snapshot.synced;
     }

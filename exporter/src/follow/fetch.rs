@@ -320,8 +320,9 @@ impl Source {
 const WINDOW: &str = "coordination_window";
 const COUNT: &str = "transaction_count";
 
-/// A bloom that would promise an event by chance more often than this proves nothing.
-const CHANCE: f64 = 0.002;
+/// A bloom that would promise an event by chance more often than this proves nothing: at this rate a chain of
+/// 2 s a block has one false alarm in two days at most.
+const CHANCE: f64 = 1e-5;
 
 /// Nodes keep the state of about the last 128 blocks.
 const RECENT_STATE: u64 = 100;

@@ -3,6 +3,7 @@
 //!
 //! Never counts a log itself: what came late is read again with all that follows it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -26,11 +27,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// So many gaps are remembered, the oldest ones: whoever goes back to one reads all later ones again.
 const GAPS: usize = 16;
 
-/// Logs that must be there did not come.
+/// One endpoint's logs that must be there did not come.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
-    /// The endpoint, by its place.
-    place: usize,
     since: Instant,
     /// When it was asked last.
     last: Instant,
@@ -49,11 +48,24 @@ impl Gaps {
     pub(super) fn new(known: Vec<Gap>) -> Self {
         Self { known, pause: FIRST_PAUSE, asked: Instant::now() }
     }
+
+    /// The ledger was carried past one more.
+    pub(super) fn add(&mut self, gap: Gap) {
+        let mut known = std::mem::take(&mut self.known);
+        if known.len() < GAPS {
+            known.push(gap);
+        }
+        *self = Self::new(known);
+    }
 }
 
 impl Follower {
-    /// An error, for a while, where logs that must be there did not come; then a gap.
-    pub(super) fn wait_for_logs(&mut self, source: &Source, fetched: &Fetched) -> Result<(), Trouble> {
+    /// An error, for a while, where logs that must be there did not come; then what is done without.
+    pub(super) fn wait_for_logs(
+        &mut self,
+        source: &Source,
+        fetched: &Fetched,
+    ) -> Result<Option<Gap>, Trouble> {
         let place = source.endpoint.place;
         let unkept = fetched.unkept.filter(|_| !self.blooms_mislead[place]);
         let why = if !self.is_whole(fetched) {
@@ -64,34 +76,25 @@ impl Follower {
         } else if let Some(block) = unkept {
             format!("the bloom of block {block} promises an event that is not there")
         } else {
-            self.waiting = None;
-            return Ok(());
+            return Ok(None);
         };
         let now = Instant::now();
         // Time in which this endpoint was not asked is no time in which logs did not come.
-        let known =
-            self.waiting.filter(|waiting| waiting.place == place && waiting.last.elapsed() < PATIENCE);
+        let pause = PATIENCE.max(2 * self.network.poll_interval);
+        let known = self.waiting[place].filter(|waiting| waiting.last.elapsed() < pause);
         let since = known.map_or(now, |waiting| waiting.since);
-        self.waiting = Some(Waiting { place, since, last: now });
+        self.waiting[place] = Some(Waiting { since, last: now });
         if since.elapsed() < PATIENCE {
             return Err(Trouble::Late(why));
         }
         tracing::warn!(network = %self.network.name, endpoint = source.endpoint.number(),
             "{why}, and did not come within {PATIENCE:?}: the endpoint is believed");
-        self.blooms_mislead[place] |= unkept.is_some();
-        self.waiting = None;
-        let gap = Gap {
+        Ok(Some(Gap {
             first: fetched.first.number,
             last: fetched.last.number,
             logs: fetched.logs(),
             missing_before: self.compared.map(|(_, missing)| missing),
-        };
-        let mut known = std::mem::take(&mut self.gaps.known);
-        if known.len() < GAPS {
-            known.push(gap);
-        }
-        self.gaps = Gaps::new(known);
-        Ok(())
+        }))
     }
 
     /// Asks again, now and then, for what the gaps lack. What has come is read with all that follows it.
@@ -99,24 +102,37 @@ impl Follower {
         if self.gaps.known.is_empty() || self.gaps.asked.elapsed() < self.gaps.pause {
             return;
         }
+        self.gaps.asked = Instant::now();
         self.gaps.pause = (self.gaps.pause * 2).min(LONGEST_PAUSE);
         for gap in self.gaps.known.clone() {
-            let fetch = Fetch { blocks: gap.first..=gap.last, near_head: false };
-            match source.fetch(fetch).await {
-                Ok(fetched) if fetched.logs() > gap.logs => {
+            match self.count_logs(source, gap.first..=gap.last).await {
+                Ok(logs) if logs > gap.logs => {
                     tracing::warn!(network = %self.network.name, first = gap.first, last = gap.last,
                         "logs that did not come in time are there now: what follows is computed again");
                     self.blooms_mislead.fill(false);
                     self.go_back(gap.first.checked_sub(1));
-                    break;
+                    return;
                 }
                 Ok(_) => {}
                 // No problem of this cycle, which goes on without.
                 Err(trouble) => {
                     tracing::debug!(network = %self.network.name, error = %trouble, "gap not read");
+                    return;
                 }
             }
         }
-        self.gaps.asked = Instant::now();
+    }
+
+    /// How many logs there are, asked for in ranges that the endpoint takes.
+    async fn count_logs(&self, source: &Source, blocks: RangeInclusive<u64>) -> Result<usize, Trouble> {
+        let (mut first, last) = blocks.into_inner();
+        let size = self.limits[source.endpoint.place].size();
+        let mut logs = 0;
+        while first <= last {
+            let blocks = first..=last.min(first + size - 1);
+            first = blocks.end() + 1;
+            logs += source.fetch(Fetch { blocks, near_head: false }).await?.logs();
+        }
+        Ok(logs)
     }
 }
