@@ -147,8 +147,8 @@ struct Follower {
     blooms_mislead: Vec<bool>,
     /// By place of the endpoint.
     horizons: Vec<Option<Horizon>>,
-    /// Where branches ended that were left, so that going back to one is not counted again.
-    left_branches: VecDeque<H256>,
+    /// How far branches were read that were left, so that going back to one is not counted again.
+    left_branches: VecDeque<BlockRef>,
     /// The gauges are being computed anew after a deep reorganisation.
     recomputing: bool,
     /// The views of the last heads: the same block has the same views.
@@ -282,6 +282,12 @@ impl Follower {
         self.snapshot.sync_remaining = Some((target + 1).saturating_sub(self.next_block(first)));
         if !self.snapshot.synced || self.recomputing {
             self.highest_target = self.highest_target.max(target);
+        }
+        if self.next_block(first) > target + 1 {
+            self.check_lower_end(&source).await?;
+            if self.first_block != Some(first) {
+                return Ok(());
+            }
         }
         let deadline = Instant::now() + CATCH_UP_TIME;
         while self.next_block(first) <= target && Instant::now() < deadline {

@@ -187,6 +187,53 @@ async fn a_lower_head_of_the_same_branch_is_none() {
 }
 
 #[tokio::test]
+async fn a_lower_head_of_another_branch_is_one_at_once() {
+    let sim = chain(Variant::Simple, 300).await;
+    let proxy = Proxy::start(&sim.url()).await;
+    let mut setup = setup(&sim);
+    setup.urls = vec![proxy.url()];
+    let exporter = Exporter::start(&setup.yaml(None)).await;
+    let mut rig = Rig { sim, exporter, state: TempDir::new().unwrap(), last: Series::default() };
+    rig.catch_up().await;
+    // Block by block: what was read at one go is compared by its end alone.
+    for _ in 0..2 * LAG {
+        rig.sim.advance(1);
+        rig.catch_up().await;
+    }
+    let before = rig.last.clone();
+    proxy.set(Fault::Lagging);
+    rig.sim.reorg(2 * LAG);
+    let lower = rig.target() - LAG;
+    rig.until(|text| reached(text, lower)).await;
+    assert_eq!(rig.reorgs(), 1);
+    let truth = raised(&rig.oracle().await.at(lower), &before);
+    assert_eq!(fold::differences(&truth, &rig.last.of(NETWORK)), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_branch_that_is_returned_to_is_not_counted_again() {
+    let (sim, rival) = (chain(Variant::Simple, 300).await, chain(Variant::Simple, 300).await);
+    rival.reorg(4);
+    let (preferred, other) = (Proxy::start(&sim.url()).await, Proxy::start(&rival.url()).await);
+    let mut setup = setup(&sim);
+    setup.urls = vec![preferred.url(), other.url()];
+    let exporter = Exporter::start(&setup.yaml(None)).await;
+    let mut rig = Rig { sim, exporter, state: TempDir::new().unwrap(), last: Series::default() };
+    rig.catch_up().await;
+    for turn in 1..=3 {
+        preferred.set(Fault::ResetBefore);
+        rival.advance(5);
+        let target = rival.head() - CONFIRMATIONS;
+        rig.until(|text| reached(text, target)).await;
+        assert_eq!(rig.reorgs(), 1, "to the other branch, turn {turn}");
+        preferred.clear();
+        rig.sim.advance(rival.head() - rig.sim.head() + 2);
+        rig.catch_up().await;
+        assert_eq!(rig.reorgs(), 1, "and back, turn {turn}");
+    }
+}
+
+#[tokio::test]
 async fn different_lives_end_in_the_same_bytes() {
     for variant in [Variant::Simple, Variant::Buffer] {
         let mut rig = Rig::start(variant, 400).await;
