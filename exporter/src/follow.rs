@@ -5,6 +5,7 @@
 //! one network is seen by another.
 
 mod apply;
+mod call;
 mod fetch;
 mod head;
 mod late;
@@ -12,6 +13,7 @@ mod ranges;
 mod reorg;
 mod save;
 mod start;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -20,7 +22,7 @@ mod window;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -51,8 +53,8 @@ const LONGEST_CYCLE: Duration = Duration::from_secs(300);
 /// Progress is saved this often.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A chain that ends earlier than it did while it was caught up with is believed after so many cycles.
-const LOW_TARGETS: u32 = 20;
+/// Calls for old state that fail for so long without a known reason fail for good.
+const UNKNOWN_TIME: Duration = Duration::from_secs(30);
 
 /// The views of so many heads are remembered, as replicas that disagree tell them in turn.
 const HEADS: usize = 4;
@@ -142,7 +144,9 @@ struct Follower {
     /// Logs that failed with the other calls of their range did not when asked for alone.
     passed_alone: bool,
     /// Where the last range begins that failed.
-    silent: Option<u64>,
+    failed_at: Option<u64>,
+    /// By place of the endpoint: since when calls for old state fail in words that are not known.
+    unknown_since: Vec<Option<Instant>>,
     /// By place of the endpoint: its blooms promised what never came.
     blooms_mislead: Vec<bool>,
     /// By place of the endpoint.
@@ -182,7 +186,8 @@ impl Follower {
             highest_target: 0,
             low_targets: 0,
             passed_alone: false,
-            silent: None,
+            failed_at: None,
+            unknown_since: vec![None; network.endpoints.len()],
             blooms_mislead: vec![false; network.endpoints.len()],
             horizons: vec![None; network.endpoints.len()],
             left_branches: VecDeque::new(),
@@ -241,8 +246,12 @@ impl Follower {
             };
             let Err(trouble) = self.step(&endpoint).await else {
                 endpoint.served();
+                self.unknown_since[endpoint.place] = None;
                 return Ok(());
             };
+            if matches!(&trouble, Trouble::Rpc(error) if error.may_mean_no_state()) {
+                self.unknown_since[endpoint.place].get_or_insert_with(Instant::now);
+            }
             let shrunk = self.shrink(endpoint.place, &trouble);
             problem = Some(format!("endpoint {} ({}): {trouble}", endpoint.number(), endpoint.shown()));
             tracing::debug!(network = %self.network.name, endpoint = endpoint.number(), error = %trouble, "step failed");
@@ -268,6 +277,8 @@ impl Follower {
             calls: self.calls[endpoint.place].clone(),
             contract: self.network.contract,
             oldest_state: self.horizons[endpoint.place].map_or(0, |horizon| horizon.block),
+            unknown_is_no_state: self.unknown_since[endpoint.place]
+                .is_some_and(|since| since.elapsed() >= UNKNOWN_TIME),
             head: head.block.number,
         };
         self.mend_gaps(&source).await;
@@ -335,35 +346,6 @@ impl Follower {
             self.compared = Some((first.saturating_sub(1), 0));
         }
         Ok(self.first_block)
-    }
-
-    /// A cycle in which everything was read, up to this block.
-    fn finish(&mut self, target: Option<u64>) {
-        let caught_up = self.has_caught_up(target);
-        let newly = !self.snapshot.synced && caught_up;
-        if newly {
-            tracing::info!(network = %self.network.name, block = self.ledger.block().map(|block| block.number),
-                "first sync done");
-        }
-        self.snapshot.synced |= newly;
-        self.recomputing &= !caught_up;
-        self.snapshot.last_success = Some(SystemTime::now());
-    }
-
-    /// Whether the ledger stands at the newest block there is. A replica far behind, or one that is syncing
-    /// itself, would end a first sync too early, so a target below one that was told before is believed only
-    /// after so many cycles in a row.
-    fn has_caught_up(&mut self, target: Option<u64>) -> bool {
-        let Some(target) = target.filter(|target| self.ledger.block().is_some_and(|b| b.number == *target))
-        else {
-            return false;
-        };
-        self.low_targets = if target < self.highest_target { self.low_targets + 1 } else { 0 };
-        let caught_up = target >= self.highest_target || self.low_targets >= LOW_TARGETS;
-        if caught_up {
-            self.highest_target = target;
-        }
-        caught_up
     }
 
     fn next_block(&self, first: u64) -> u64 {

@@ -317,6 +317,7 @@ async fn batches() {
     assert_eq!(got(Fault::BatchFirstOnly).await.json()["id"], 1);
     assert_eq!(got(Fault::BatchRefused).await.json()["error"]["code"], -32600);
     assert_eq!(got(Fault::BatchSmall).await.json()["error"]["code"], -32600);
+    assert!(matches!(got(Fault::BatchCounted).await, Got::Json(200, _)));
     assert!(matches!(got(Fault::BatchRefused400).await, Got::Json(400, _)));
     assert!(matches!(got(Fault::BatchRefusedHtml).await, Got::Text(405, _)));
     let start = Instant::now();
@@ -386,6 +387,14 @@ async fn old_state() {
     let code = async |block| read("eth_getCode", json!(contract), block).await;
     assert!(call(HEAD).await && call(HEAD - 127).await && !call(HEAD - 128).await);
     assert!(code(HEAD - 128).await);
+    rig.proxy.set(Fault::NoOldStateOdd);
+    assert!(call(HEAD - 127).await && !call(HEAD - 128).await && code(HEAD - 128).await);
+    rig.proxy.set(Fault::StateErrors);
+    let mut failures = 0;
+    for _ in 0..1000 {
+        failures += u32::from(!call(HEAD - 128).await);
+    }
+    assert!((1..80).contains(&failures), "{failures} of 1000, some 20 expected");
     rig.proxy.set(Fault::NoOldCode);
     assert!(code(HEAD - 127).await && !code(HEAD - 128).await && !call(HEAD - 128).await);
 }

@@ -5,11 +5,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jsonrpc_core::{Call, Value};
-use serde_json::json;
+use jsonrpc_core::Call;
 use web3::ethabi::Token;
-use web3::types::{Bytes, H160, H256, U256};
+use web3::types::{Bytes, H160, U256};
 
+use super::call::{header_call, logs_call, logs_of_block_call, quantity};
 use super::trouble::{Trouble, is_lag};
 use crate::chain::{self, BlockRef, Header, Incomplete, Log};
 use crate::decode;
@@ -63,18 +63,30 @@ pub(super) struct LogBlock {
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub endpoint: Arc<Endpoint>,
-    /// How many calls it answers in one exchange before the time is out.
+    /// How many calls it answers in one exchange.
     pub calls: Arc<Mutex<RangeLimit>>,
     pub contract: H160,
     /// State below this block was found to be gone: it is not asked for.
     pub oldest_state: u64,
+    /// Errors in unknown words went on for so long that they are taken for absent state.
+    pub unknown_is_no_state: bool,
     /// The head of the cycle.
     pub head: u64,
 }
 
 impl Source {
-    /// Fetches a range.
+    /// Fetches a range. Where the endpoint itself fails that may be due to the size, whatever the call.
     pub(super) async fn fetch(&self, fetch: Fetch) -> Result<Fetched, Trouble> {
+        let (first, last) = fetch.blocks.clone().into_inner();
+        self.whole(fetch).await.map_err(|trouble| match trouble {
+            Trouble::Rpc(error) if error.is_endpoint_failure() => {
+                Trouble::Range { blocks: last - first + 1, first, error }
+            }
+            trouble => trouble,
+        })
+    }
+
+    async fn whole(&self, fetch: Fetch) -> Result<Fetched, Trouble> {
         let (headers, logs, state) = if self.endpoint.batches() {
             self.together(&fetch).await?
         } else {
@@ -255,39 +267,54 @@ impl Source {
     pub(super) async fn windows_at(&self, blocks: &[u64]) -> Result<Vec<Reading>, Trouble> {
         let answers =
             self.send_all(blocks.iter().map(|block| self.view_call(WINDOW, *block)).collect()).await?;
-        answers.into_iter().map(|answer| reading(WINDOW, answer)).collect()
+        answers.into_iter().map(|answer| self.reading(WINDOW, answer)).collect()
     }
 
-    /// Sends any number of calls, so many at a time as the endpoint answers before the time is out.
-    async fn send_all(&self, mut calls: Vec<Call>) -> Result<Vec<Result<Raw, rpc::Error>>, Trouble> {
+    /// Sends any number of calls, so many at a time as the endpoint answers.
+    async fn send_all(&self, calls: Vec<Call>) -> Result<Vec<Result<Raw, rpc::Error>>, Trouble> {
         let limit = || self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let mut results = Vec::with_capacity(calls.len());
-        while !calls.is_empty() {
+        while results.len() < calls.len() {
+            let rest = &calls[results.len()..];
             let most = usize::try_from(limit().size()).unwrap_or(usize::MAX);
-            let rest = calls.split_off(most.min(calls.len()));
-            let size = calls.len() as u64;
-            let answers = self.endpoint.send(std::mem::replace(&mut calls, rest)).await;
-            let errors: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
-            if let Some(error) = errors.into_iter().find(|error| error.is_endpoint_failure()) {
-                if error.outcome == Outcome::Timeout {
-                    limit().refuse(size);
+            let some = &rest[..most.min(rest.len())];
+            let mut answers = self.endpoint.send(some.to_vec()).await;
+            let failure = |answer: &Result<Raw, rpc::Error>| {
+                answer.as_ref().err().filter(|error| error.is_endpoint_failure()).cloned()
+            };
+            if let Some(error) = answers.iter().find_map(failure) {
+                // Each call of a batch may count against the rate.
+                if matches!(error.outcome, Outcome::Timeout | Outcome::RateLimited) {
+                    limit().refuse(some.len() as u64);
                 }
-                return Err(error.clone().into());
+                return Err(error.into());
             }
-            limit().accept(size, 0);
+            limit().accept(some.len() as u64, 0);
+            self.ask_again(some, &mut answers).await;
             results.extend(answers);
         }
         Ok(results)
     }
 
+    /// A busy node breaks off a call now and then: where that befell a few of many, they are sent once more.
+    async fn ask_again(&self, calls: &[Call], answers: &mut [Result<Raw, rpc::Error>]) {
+        let broken = |answer: &Result<Raw, rpc::Error>| {
+            answer.as_ref().is_err_and(|error| error.may_mean_no_state() && !self.is_no_state(error))
+        };
+        let few = answers.iter().filter(|answer| broken(answer)).count() * 8 <= calls.len();
+        for (call, answer) in calls.iter().zip(answers).filter(|(_, answer)| few && broken(answer)) {
+            *answer = self.endpoint.send_one(call.clone()).await;
+        }
+    }
+
     /// The coordination window in force at a block.
     pub(super) async fn window_at(&self, block: u64) -> Result<Reading, Trouble> {
-        reading(WINDOW, self.endpoint.send_one(self.view_call(WINDOW, block)).await)
+        self.reading(WINDOW, self.endpoint.send_one(self.view_call(WINDOW, block)).await)
     }
 
     /// The number of transactions ever buffered at a block.
     pub(super) async fn count_at(&self, block: u64) -> Result<Reading, Trouble> {
-        reading(COUNT, self.endpoint.send_one(self.view_call(COUNT, block)).await)
+        self.reading(COUNT, self.endpoint.send_one(self.view_call(COUNT, block)).await)
     }
 
     fn state_calls(&self, block: u64) -> Vec<Call> {
@@ -300,6 +327,25 @@ impl Source {
         rpc::call("eth_call", vec![request, quantity(block)])
     }
 
+    /// Whether an error says that the state asked for is not there.
+    pub(super) fn is_no_state(&self, error: &rpc::Error) -> bool {
+        error.means_no_state() || (self.unknown_is_no_state && error.may_mean_no_state())
+    }
+
+    /// What a view's call told, or that the state is not there.
+    fn reading(&self, view: &str, answer: Result<Raw, rpc::Error>) -> Result<Reading, Trouble> {
+        match answer {
+            Ok(raw) => {
+                let bytes: Bytes =
+                    serde_json::from_str(raw.get()).map_err(|error| chain::unreadable(view, &error))?;
+                Ok(Reading::Known(views::decode(view, &bytes).and_then(Token::into_uint)))
+            }
+            Err(error) if error.is_revert() => Ok(Reading::Known(None)),
+            Err(error) if self.is_no_state(&error) => Ok(Reading::Unavailable),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn state(
         &self,
         answers: impl Iterator<Item = Result<Raw, rpc::Error>>,
@@ -307,7 +353,7 @@ impl Source {
     ) -> Result<[Reading; 2], Trouble> {
         let mut state = [Reading::Unavailable; 2];
         for ((place, view), answer) in state.iter_mut().zip([WINDOW, COUNT]).zip(answers) {
-            *place = reading(view, answer)?;
+            *place = self.reading(view, answer)?;
             // Every node keeps the state close to the head: there its absence is a replica that lags.
             if *place == Reading::Unavailable && block + RECENT_STATE > self.head {
                 return Err(Trouble::Incomplete(format!("no state of block {block}")));
@@ -327,20 +373,6 @@ const CHANCE: f64 = 1e-5;
 /// Nodes keep the state of about the last 128 blocks.
 const RECENT_STATE: u64 = 100;
 
-/// What a view's call told, or that the state is not there.
-fn reading(view: &str, answer: Result<Raw, rpc::Error>) -> Result<Reading, Trouble> {
-    match answer {
-        Ok(raw) => {
-            let bytes: Bytes =
-                serde_json::from_str(raw.get()).map_err(|error| chain::unreadable(view, &error))?;
-            Ok(Reading::Known(views::decode(view, &bytes).and_then(Token::into_uint)))
-        }
-        Err(error) if error.is_revert() => Ok(Reading::Known(None)),
-        Err(error) if error.means_no_state() => Ok(Reading::Unavailable),
-        Err(error) => Err(error.into()),
-    }
-}
-
 fn headers_of(fetch: &Fetch) -> Vec<u64> {
     if fetch.near_head {
         return fetch.blocks.clone().collect();
@@ -348,27 +380,6 @@ fn headers_of(fetch: &Fetch) -> Vec<u64> {
     let mut ends = vec![*fetch.blocks.start(), *fetch.blocks.end()];
     ends.dedup();
     ends
-}
-
-pub(super) fn header_call(number: u64) -> Call {
-    rpc::call("eth_getBlockByNumber", vec![quantity(number), Value::Bool(false)])
-}
-
-fn logs_call(contract: H160, blocks: &std::ops::RangeInclusive<u64>) -> Call {
-    let filter = json!({
-        "address": contract,
-        "fromBlock": quantity(*blocks.start()),
-        "toBlock": quantity(*blocks.end()),
-    });
-    rpc::call("eth_getLogs", vec![filter])
-}
-
-fn logs_of_block_call(contract: H160, hash: H256) -> Call {
-    rpc::call("eth_getLogs", vec![json!({"address": contract, "blockHash": hash})])
-}
-
-fn quantity(number: u64) -> Value {
-    Value::String(format!("{number:#x}"))
 }
 
 fn read_headers(answers: Vec<Result<Raw, rpc::Error>>, numbers: &[u64]) -> Result<Vec<Header>, Trouble> {

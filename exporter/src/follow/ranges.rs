@@ -55,6 +55,8 @@ impl Follower {
                 // Rewound or begun anew: what is in flight belongs to another history.
                 return Ok(());
             }
+            source.endpoint.served();
+            self.unknown_since[source.endpoint.place] = None;
             self.passed_alone = false;
             self.snapshot.sync_remaining = Some(target.saturating_sub(self.next_block(first) - 1));
             self.publish();
@@ -70,16 +72,17 @@ impl Follower {
     /// Makes the next range smaller after a failure that may be due to its size; true when it did.
     pub(super) fn shrink(&mut self, place: usize, trouble: &Trouble) -> bool {
         let Trouble::Range { blocks: blocks @ 2.., first, error } = trouble else { return false };
-        let silent_again = self.silent.replace(*first) == Some(*first);
+        let again = self.failed_at.replace(*first) == Some(*first);
         let limit = &mut self.limits[place];
         let before = limit.size();
         match error.outcome {
             Outcome::Transport if error.message.starts_with("cannot connect") => {}
-            Outcome::RateLimited => {}
+            // Each call of a batch may count against the limit.
+            Outcome::RateLimited if !again => {}
             Outcome::RpcError if !is_lag(error) => limit.refuse(*blocks),
             Outcome::Http if !error.is_endpoint_failure() => limit.refuse(*blocks),
             // An endpoint that is silent for a smaller range than it is allowed is hardly so for its size.
-            Outcome::Timeout | Outcome::Transport if *blocks < before && !silent_again => {}
+            Outcome::Timeout | Outcome::Transport if *blocks < before && !again => {}
             _ => limit.shrink(*blocks),
         }
         limit.size() < before && !error.is_endpoint_failure()

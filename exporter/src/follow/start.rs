@@ -14,7 +14,7 @@ pub(super) async fn first_block(source: &Source, network: &str, range: u64) -> R
         match views::exists_at(source.endpoint.clone(), source.contract, middle).await {
             Ok(true) => with = middle,
             Ok(false) => without = Some(middle),
-            Err(error) if error.means_no_state() => {
+            Err(error) if source.is_no_state(&error) => {
                 let requests = source.head / range.max(1) + 1;
                 tracing::warn!(network, %error, requests,
                     "the node has no old state to find the deployment block with: scanning begins at block 0, \

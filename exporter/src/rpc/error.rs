@@ -82,11 +82,16 @@ impl Error {
         }
     }
 
-    /// The node has the block, but not the state of the contract at it any more. Errors that come and go are
-    /// none of that, whatever they say: rate limits, inner errors, replicas that lag.
+    /// The node has the block, but not the state of the contract at it any more, and says so.
     pub fn means_no_state(&self) -> bool {
-        let passing = matches!(self.code, Some(-32005 | -32603)) || self.is_behind();
-        self.outcome == Outcome::RpcError && !self.is_revert() && (self.names_state() || !passing)
+        self.outcome == Outcome::RpcError && !self.is_revert() && self.names_state()
+    }
+
+    /// It may mean that in words of its own, if it goes on. Some errors come and go whatever they say: rate
+    /// limits, inner errors, replicas that lag.
+    pub fn may_mean_no_state(&self) -> bool {
+        let passes = matches!(self.code, Some(-32005 | -32603)) || self.is_behind();
+        self.means_no_state() || (self.outcome == Outcome::RpcError && !self.is_revert() && !passes)
     }
 
     /// Its words are about state that is not kept.
@@ -187,10 +192,16 @@ mod tests {
             (-32603, "historical state is not available"),
             (-32002, "No state available for block 0x12"),
             (4444, "pruned history unavailable"),
-            (-32602, "BlockOutOfRangeError: block height is 4016 but requested was 0"),
         ] {
             let error = Error::rpc(code, message);
-            assert!(error.means_no_state() && !error.is_behind(), "{message}");
+            assert!(error.means_no_state() && error.may_mean_no_state() && !error.is_behind(), "{message}");
+        }
+        for (code, message) in [
+            (-32602, "BlockOutOfRangeError: block height is 4016 but requested was 0"),
+            (-32000, "execution aborted (timeout = 5s)"),
+        ] {
+            let error = Error::rpc(code, message);
+            assert!(!error.means_no_state() && error.may_mean_no_state(), "{message}");
         }
         for (code, message) in [
             (-32005, "limit exceeded"),
@@ -199,7 +210,8 @@ mod tests {
             (-32005, "project ID request rate exceeded"),
             (3, "execution reverted"),
         ] {
-            assert!(!Error::rpc(code, message).means_no_state(), "{message}");
+            let error = Error::rpc(code, message);
+            assert!(!error.means_no_state() && !error.may_mean_no_state(), "{message}");
         }
     }
 

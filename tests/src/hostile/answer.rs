@@ -86,9 +86,10 @@ async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Resu
         match fault {
             Fault::HeadJumps => replica::jumping(shared, method, params).await?,
             Fault::LogsLate => replica::without_new_logs(shared, method, params).await?,
-            Fault::NoOldState | Fault::NoOldCode => {
-                replica::pruned(shared, method, params, fault == Fault::NoOldCode).await?
+            Fault::NoOldState | Fault::NoOldCode | Fault::NoOldStateOdd => {
+                replica::pruned(shared, method, params, fault).await?
             }
+            Fault::StateErrors => replica::failing(shared, method, params).await?,
             _ => shared.ask(method, params).await?,
         }
     };
@@ -226,6 +227,7 @@ fn refuse_batch(fault: Fault, members: usize) -> Option<Outcome> {
         Fault::BatchRefusedHtml => Some(Outcome::page(405, html("405 Method Not Allowed"))),
         Fault::BatchEmpty => Some(Outcome::json(200, &json!([]))),
         Fault::BatchSmall if members > 3 => refusal(200, "batch size too large"),
+        Fault::BatchCounted if members > 12 => refusal(429, "15/second request limit reached"),
         Fault::Rate(refused) if refused.status == 429 => {
             let error = refused.error(0, 0, Cap::None);
             Some(Outcome::json(429, &json!({"jsonrpc": "2.0", "id": null, "error": error})))

@@ -107,6 +107,7 @@ faults! {
     BatchRefusedHtml "batch-refused-html" Quirk "batches are refused with HTTP 405 and HTML"
     BatchEmpty "batch-empty" Quirk "batches are answered with an empty array"
     BatchSmall "batch-small" Quirk "batches of more than three are refused"
+    BatchCounted "batch-counted" Quirk "HTTP 429 for a batch of more than a dozen calls, as each counts against the rate"
     BatchReordered "batch-reordered" Quirk "the members of a batch come in another order"
     BatchMissing "batch-missing" Quirk "one member of every batch is left out"
     BatchTwice "batch-twice" Quirk "one member of every batch comes twice"
@@ -127,6 +128,8 @@ faults! {
     BloomZero "bloom-zero" Quirk "headers with an empty logsBloom whatever they hold"
     BloomFull "bloom-full" Quirk "headers whose logsBloom promises everything"
     NoOldState "no-old-state" Quirk "`eth_call` only at the newest 128 blocks"
+    NoOldStateOdd "no-old-state-odd" Quirk "`eth_call` only at the newest 128 blocks, refused in words unheard of"
+    StateErrors "state-errors" Quirk "`eth_call` and `eth_getCode` fail in passing, once in fifty times"
     NoOldCode "no-old-code" Quirk "`eth_getCode` and `eth_call` only at the newest 128 blocks"
 }
 

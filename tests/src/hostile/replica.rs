@@ -5,6 +5,7 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::answer::block_of;
+use super::fault::Fault;
 use super::{Shared, hex, lock, logs, quantity};
 
 /// How many blocks a lagging replica is behind.
@@ -103,14 +104,26 @@ pub(super) async fn pruned(
     shared: &Shared,
     method: &str,
     params: &Value,
-    code_too: bool,
+    fault: Fault,
 ) -> Result<Value, String> {
-    if method == "eth_call" || (method == "eth_getCode" && code_too) {
+    if method == "eth_call" || (method == "eth_getCode" && fault == Fault::NoOldCode) {
         let head = shared.head().await?;
         let old = |number: u64| number + STATE <= head;
         if block_of(&params[1], head).is_some_and(old) {
-            return Ok(error(-32000, "missing trie node 7c2b0d (path ) state 0x7c2b0d is not available"));
+            return Ok(match fault {
+                Fault::NoOldStateOdd => error(-32000, "height too low"),
+                _ => error(-32000, "missing trie node 7c2b0d (path ) state 0x7c2b0d is not available"),
+            });
         }
+    }
+    shared.ask(method, params).await
+}
+
+/// A busy node, which now and then breaks off where it must execute or look into state.
+pub(super) async fn failing(shared: &Shared, method: &str, params: &Value) -> Result<Value, String> {
+    let looks = matches!(method, "eth_call" | "eth_getCode");
+    if looks && lock(&shared.rng).random_ratio(1, 50) {
+        return Ok(error(-32000, "execution aborted (timeout = 5s)"));
     }
     shared.ask(method, params).await
 }
