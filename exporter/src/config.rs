@@ -153,30 +153,44 @@ impl FromStr for Endpoint {
 
 /// An RPC URL: only scheme, host and port can be printed.
 ///
-/// Its user part is sent as a header; the decoded user and password are kept for [`Url::secrets`] alone.
+/// Its user part is sent as a header, and known here as a secret alone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Url(hyper::Uri, Vec<String>);
+pub struct Url {
+    uri: hyper::Uri,
+    secrets: Vec<String>,
+}
 
 impl Url {
-    /// The whole URL, secrets and all, for the one place that connects.
-    pub fn expose(&self) -> &hyper::Uri {
-        &self.0
+    /// `user` is the decoded user part, `user:password`.
+    fn new(uri: hyper::Uri, user: &str) -> Self {
+        let segments = uri.path().split('/');
+        let values = uri.query().unwrap_or("").split('&');
+        let values = values.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+        let decoded = |part: &str| String::from_utf8_lossy(&value::percent_decode(part)).into_owned();
+        let written = segments.chain(values).flat_map(|part| [part.to_owned(), decoded(part)]);
+        let mut secrets: Vec<String> = written.chain(user.split(':').map(str::to_owned)).collect();
+        secrets.retain(|part| part.len() > 5);
+        // A part of a longer one would leave the rest of it behind.
+        secrets.sort_unstable_by_key(|part| std::cmp::Reverse(part.len()));
+        Self { uri, secrets }
     }
 
-    /// The parts that may hold a key: user, password, path segments and query values. Whoever prints what a
-    /// server said takes them out.
+    /// The whole URL, secrets and all, for the one place that connects.
+    pub fn expose(&self) -> &hyper::Uri {
+        &self.uri
+    }
+
+    /// The parts that may hold a key, as written and decoded: user, password, path segments and query values.
+    /// Whoever prints what a server said takes them out.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        let segments = self.0.path().split('/');
-        let values = self.0.query().unwrap_or("").split('&').filter_map(|pair| pair.split('=').next_back());
-        let user = self.1.iter().map(String::as_str);
-        segments.chain(values).chain(user).filter(|part| part.len() > 5)
+        self.secrets.iter().map(String::as_str)
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.0.scheme_str().unwrap_or("http"), self.0.host().unwrap_or(""))?;
-        self.0.port_u16().map_or(Ok(()), |port| write!(f, ":{port}"))
+        write!(f, "{}://{}", self.uri.scheme_str().unwrap_or("http"), self.uri.host().unwrap_or(""))?;
+        self.uri.port_u16().map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 

@@ -213,11 +213,11 @@ pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
     }
     parts.authority = Some(place);
     let uri = Uri::from_parts(parts).map_err(|_| EXPECTED)?;
-    Ok(Endpoint { url: Url(uri, user.split(':').map(str::to_owned).collect()), headers })
+    Ok(Endpoint { url: Url::new(uri, &user), headers })
 }
 
 /// Bytes behind `%` and two hex digits; a `%` without them stands for itself.
-fn percent_decode(text: &str) -> Vec<u8> {
+pub(super) fn percent_decode(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -320,7 +320,7 @@ mod tests {
         let parts = |text| {
             let endpoint = endpoint(&written(text))?;
             let header = endpoint.headers.into_iter().next();
-            Ok::<_, String>((endpoint.url.0.to_string(), header.map(|(_, value)| value.0)))
+            Ok::<_, String>((endpoint.url.expose().to_string(), header.map(|(_, value)| value.0)))
         };
         let basic = |it: &str| Some(format!("Basic {it}"));
         for (text, uri, header) in [
