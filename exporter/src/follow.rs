@@ -153,6 +153,8 @@ struct Follower {
     horizons: Vec<Option<Horizon>>,
     /// How far branches were read that were left, so that going back to one is not counted again.
     left_branches: VecDeque<BlockRef>,
+    /// A head below the processed block that was found to be on the same branch.
+    lower_head: Option<H256>,
     /// The gauges are being computed anew after a deep reorganisation.
     recomputing: bool,
     /// The views of the last heads: the same block has the same views.
@@ -191,6 +193,7 @@ impl Follower {
             blooms_mislead: vec![false; network.endpoints.len()],
             horizons: vec![None; network.endpoints.len()],
             left_branches: VecDeque::new(),
+            lower_head: None,
             recomputing: false,
             views: VecDeque::new(),
             snapshot: Snapshot::unknown(&network),
@@ -279,7 +282,7 @@ impl Follower {
             oldest_state: self.horizons[endpoint.place].map_or(0, |horizon| horizon.block),
             unknown_is_no_state: self.unknown_since[endpoint.place]
                 .is_some_and(|since| since.elapsed() >= UNKNOWN_TIME),
-            head: head.block.number,
+            head: head.block,
         };
         self.mend_gaps(&source).await;
         let first = self.find_first_block(&source).await?;
@@ -294,8 +297,9 @@ impl Follower {
         if !self.snapshot.synced || self.recomputing {
             self.highest_target = self.highest_target.max(target);
         }
-        if self.next_block(first) > target + 1 {
+        if self.next_block(first) > target + 1 && self.lower_head != Some(head.block.hash) {
             self.check_lower_end(&source).await?;
+            self.lower_head = Some(head.block.hash);
             if self.first_block != Some(first) {
                 return Ok(());
             }

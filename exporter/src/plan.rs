@@ -4,7 +4,13 @@ use std::ops::RangeInclusive;
 
 /// This close below the head every header is read: a replica may lag, and a bloom may show what it left
 /// out.
-const NEAR_HEAD: u64 = 64;
+pub const NEAR_HEAD: u64 = 64;
+
+/// So many seconds a replica may lag whose answers cannot be told from those of others.
+const LAG: u64 = 120;
+
+/// No more blocks than this are near the head.
+const MOST_NEAR: u64 = 1000;
 
 /// So many headers are read in one exchange.
 const NEAR_RANGE: u64 = 32;
@@ -30,11 +36,18 @@ pub struct Fetch {
     pub near_head: bool,
 }
 
-/// The next blocks to fetch, from `next` up to `target`; `None` is to wait for more blocks.
+/// How many blocks below the head are near it where each answer may come from another replica, told from the
+/// `blocks` that came in so many `seconds`.
+pub fn near_replicas(blocks: u64, seconds: u64) -> u64 {
+    (blocks.saturating_mul(LAG) / seconds.max(1)).clamp(NEAR_HEAD, MOST_NEAR)
+}
+
+/// The next blocks to fetch, from `next` up to `target`; `None` is to wait for more blocks. The last `near`
+/// ones are near the head.
 ///
 /// A target below `next` is a node that lags: nothing is to be done.
-pub fn next(next: u64, target: u64, head: u64, limit: u64) -> Option<Fetch> {
-    let far_end = head.saturating_sub(NEAR_HEAD);
+pub fn next(next: u64, target: u64, head: u64, limit: u64, near: u64) -> Option<Fetch> {
+    let far_end = head.saturating_sub(near);
     let near_head = next > far_end;
     let (size, last) = if near_head { (limit.min(NEAR_RANGE), target) } else { (limit, target.min(far_end)) };
     (next <= target)
@@ -112,15 +125,15 @@ mod tests {
     proptest! {
         #[test]
         fn fetches_tile_the_blocks_and_end_at_the_target(
-            start in 0..5000_u64, length in 0..5000_u64, behind in 0..200_u64, limit in 1..3000_u64,
+            start in 0..5000_u64, length in 0..5000_u64, behind in 0..200_u64, limit in 1..3000_u64, near in 1..500_u64,
         ) {
             let (target, head) = (start + length, start + length + behind);
             let (mut at, mut steps) = (start, 0);
-            while let Some(fetch) = next(at, target, head, limit) {
+            while let Some(fetch) = next(at, target, head, limit, near) {
                 prop_assert_eq!(*fetch.blocks.start(), at);
                 let size = fetch.blocks.end() - at + 1;
                 prop_assert!(size >= 1 && size <= limit);
-                prop_assert_eq!(fetch.near_head, *fetch.blocks.end() > head.saturating_sub(NEAR_HEAD));
+                prop_assert_eq!(fetch.near_head, *fetch.blocks.end() > head.saturating_sub(near));
                 prop_assert!(!fetch.near_head || size <= NEAR_RANGE);
                 at = fetch.blocks.end() + 1;
                 steps += 1;
@@ -149,8 +162,8 @@ mod tests {
         }
 
         #[test]
-        fn numbers_at_the_edge_are_taken(at: u64, target: u64, head: u64, limit: u64) {
-            if let Some(fetch) = next(at, target, head, limit) {
+        fn numbers_at_the_edge_are_taken(at: u64, target: u64, head: u64, limit: u64, near: u64) {
+            if let Some(fetch) = next(at, target, head, limit, near) {
                 prop_assert!(fetch.blocks.end() <= &target && fetch.blocks.start() <= fetch.blocks.end());
             }
         }
@@ -174,6 +187,12 @@ mod tests {
 
     #[test]
     fn a_lower_head_is_waited_out() {
-        assert_eq!(next(11, 5, 7, 100), None);
+        assert_eq!(next(11, 5, 7, 100, NEAR_HEAD), None);
+    }
+    #[test]
+    fn two_minutes_of_blocks_are_near_but_not_without_end() {
+        assert_eq!(near_replicas(600, 150), 480);
+        assert_eq!(near_replicas(10, 120), NEAR_HEAD);
+        assert_eq!(near_replicas(u64::MAX, 0), MOST_NEAR);
     }
 }

@@ -71,7 +71,7 @@ pub(super) struct Source {
     /// Errors in unknown words went on for so long that they are taken for absent state.
     pub unknown_is_no_state: bool,
     /// The head of the cycle.
-    pub head: u64,
+    pub head: BlockRef,
 }
 
 impl Source {
@@ -355,7 +355,7 @@ impl Source {
         for ((place, view), answer) in state.iter_mut().zip([WINDOW, COUNT]).zip(answers) {
             *place = self.reading(view, answer)?;
             // Every node keeps the state close to the head: there its absence is a replica that lags.
-            if *place == Reading::Unavailable && block + RECENT_STATE > self.head {
+            if *place == Reading::Unavailable && block + RECENT_STATE > self.head.number {
                 return Err(Trouble::Incomplete(format!("no state of block {block}")));
             }
         }

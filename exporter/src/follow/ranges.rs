@@ -26,8 +26,15 @@ impl Follower {
     ) -> Result<(), Trouble> {
         let limit = AtomicU64::new(self.limits[source.endpoint.place].size());
         let mut next = self.next_block(first);
+        let near = match self.ledger.block() {
+            Some(block) if !source.endpoint.batches() => plan::near_replicas(
+                source.head.number.saturating_sub(block.number),
+                source.head.time.saturating_sub(block.time),
+            ),
+            _ => plan::NEAR_HEAD,
+        };
         let fetches = std::iter::from_fn(|| {
-            let fetch = plan::next(next, target, source.head, limit.load(Relaxed));
+            let fetch = plan::next(next, target, source.head.number, limit.load(Relaxed), near);
             let fetch = fetch.filter(|_| Instant::now() < deadline)?;
             next = fetch.blocks.end() + 1;
             Some(source.fetch(fetch))

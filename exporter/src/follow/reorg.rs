@@ -17,7 +17,7 @@ impl Follower {
     /// A chain that ends below the processed block is a node that lags, or a shorter branch: that is told by
     /// the newest block that both have.
     pub(super) async fn check_lower_end(&mut self, source: &Source) -> Result<(), Trouble> {
-        let Some(ours) = self.ledger.boundaries().find(|block| block.number <= source.head) else {
+        let Some(ours) = self.ledger.boundaries().find(|block| block.number <= source.head.number) else {
             return Ok(());
         };
         let theirs = source.headers(&[ours.number]).await?.pop();
@@ -73,7 +73,7 @@ impl Follower {
 
     /// Whether the node's branch is one that was left: it has the block at which that was done.
     async fn is_left_branch(&self, source: &Source) -> Result<bool, Trouble> {
-        let tips: Vec<_> = self.left_branches.iter().filter(|tip| tip.number <= source.head).collect();
+        let tips: Vec<_> = self.left_branches.iter().filter(|tip| tip.number <= source.head.number).collect();
         let numbers: Vec<u64> = tips.iter().map(|tip| tip.number).collect();
         let headers = source.headers(&numbers).await?;
         Ok(tips.iter().zip(headers).any(|(tip, header)| tip.hash == header.block.hash))

@@ -6,7 +6,7 @@ use crate::views;
 
 /// The block at which the contract first has code; 0 with a warning where the node has no old state.
 pub(super) async fn first_block(source: &Source, network: &str, range: u64) -> Result<u64, Trouble> {
-    let (mut without, mut with) = (None, source.head);
+    let (mut without, mut with) = (None, source.head.number);
     // Bisection between "no block" and the head, at which there is code.
     while with > without.map_or(0, |block| block + 1) {
         let low = without.map_or(0, |block| block + 1);
@@ -15,7 +15,7 @@ pub(super) async fn first_block(source: &Source, network: &str, range: u64) -> R
             Ok(true) => with = middle,
             Ok(false) => without = Some(middle),
             Err(error) if source.is_no_state(&error) => {
-                let requests = source.head / range.max(1) + 1;
+                let requests = source.head.number / range.max(1) + 1;
                 tracing::warn!(network, %error, requests,
                     "the node has no old state to find the deployment block with: scanning begins at block 0, \
                      which takes at least that many requests; set `start_block` to avoid it");

@@ -99,10 +99,10 @@ async fn oldest_readable(
     if let Some(known) = horizon.filter(|known| known.block > block) {
         return Ok(known);
     }
-    let Reading::Known(mut window) = source.window_at(source.head).await? else {
+    let Reading::Known(mut window) = source.window_at(source.head.number).await? else {
         return Err(Trouble::Incomplete("no state at the head".to_owned()));
     };
-    let (mut without, mut with) = (block, source.head);
+    let (mut without, mut with) = (block, source.head.number);
     while with - without > 1 {
         let middle = without + (with - without) / 2;
         match source.window_at(middle).await? {

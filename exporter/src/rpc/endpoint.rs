@@ -155,7 +155,14 @@ impl Endpoint {
             return self.one_by_one(&calls).await;
         }
         let mut results = self.batch(&calls).await;
-        let Some(first) = results.iter().position(is_behind) else { return results };
+        // Logs of one replica prove nothing beside the blocks of another.
+        let first = match results.iter().position(is_behind) {
+            Some(first) if !asks_for_logs(&calls[first]) => first,
+            Some(first) if results[first].as_ref().is_err_and(|error| error.outcome == Outcome::RpcError) => {
+                0
+            }
+            _ => return results,
+        };
         let rest = &calls[first..];
         if !self.in_parts(rest, &results[first..]) && self.batches() {
             results.splice(first.., self.batch(rest).await);
