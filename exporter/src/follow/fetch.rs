@@ -79,7 +79,7 @@ impl Source {
     pub(super) async fn fetch(&self, fetch: Fetch) -> Result<Fetched, Trouble> {
         let (first, last) = fetch.blocks.clone().into_inner();
         self.whole(fetch).await.map_err(|trouble| match trouble {
-            Trouble::Rpc(error) if error.is_endpoint_failure() => {
+            Trouble::Rpc(error) if last > first && error.is_endpoint_failure() => {
                 Trouble::Range { blocks: last - first + 1, first, error }
             }
             trouble => trouble,
