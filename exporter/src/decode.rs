@@ -9,7 +9,6 @@ use web3::ethabi::{self, RawLog, Token};
 use web3::types::{H160, H256, U256};
 
 use crate::chain::Log;
-use crate::ledger::Reason;
 
 /// Every known event besides buffered, ready and failed.
 pub const OTHER_EVENTS: [&str; 8] = [
@@ -77,6 +76,34 @@ pub enum Event {
         /// The event that the topic belongs to.
         name: &'static str,
     },
+}
+
+/// Why a TransactionFailed was logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// "Transaction expired"
+    Expired,
+    /// "Dependencies not satisfied" and its longer form
+    Dependency,
+    /// "Swap group timeout"
+    SwapGroupTimeout,
+    /// Anything else
+    Other,
+}
+
+impl Reason {
+    /// Every reason, in the order of [`crate::ledger::Counts::failed`].
+    pub const ALL: [Self; 4] = [Self::Expired, Self::Dependency, Self::SwapGroupTimeout, Self::Other];
+
+    /// The value of the `reason` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Dependency => "dependency",
+            Self::SwapGroupTimeout => "swap_group_timeout",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// What the log says; `None` for events that are not known.

@@ -15,11 +15,11 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use serde::{Deserialize, Serialize};
 use web3::types::{H256, U256};
 
-pub use counts::{BUCKETS, Counts, Exemplar, Histogram, LastFailed, Outcome, Reason};
+pub use counts::{BUCKETS, Counts, Exemplar, Histogram, LastFailed, Outcome};
 use known::{Known, Transaction};
 
 use crate::chain::BlockRef;
-use crate::decode::Event;
+use crate::decode::{Event, Reason};
 
 /// So many steps can be taken back.
 const LONGEST_JOURNAL: usize = 256;

@@ -11,6 +11,7 @@ use web3::types::{H160, H256, U256};
 
 use crate::ledger::{Counts, LastFailed};
 use crate::rpc::EndpointStats;
+use crate::views::Views;
 
 /// Where a network's snapshots arrive; reading the last one never waits for the loop.
 pub type Feed = watch::Receiver<Arc<Snapshot>>;
@@ -59,25 +60,6 @@ pub struct Head {
     pub number: u64,
     /// Block time, seconds since the Unix epoch.
     pub timestamp: u64,
-}
-
-/// The contract's views, all read at one block. A view that failed or does not exist is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Views {
-    /// There is code at the address.
-    pub exists: Option<bool>,
-    /// `owner()`
-    pub owner: Option<H160>,
-    /// `paused()`
-    pub paused: Option<bool>,
-    /// `circuit_breaker_active()`
-    pub circuit_breaker: Option<bool>,
-    /// `transaction_count()`
-    pub transaction_count: Option<U256>,
-    /// `coordination_window()`, seconds
-    pub coordination_window: Option<U256>,
-    /// Which variant the views show: `buffer` where `paused()` exists, else `simple`.
-    pub variant: Option<&'static str>,
 }
 
 /// Functions of the chain up to the processed block; two exporters at one block hold equal values.

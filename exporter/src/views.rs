@@ -8,15 +8,33 @@ use futures_util::future::join_all;
 use web3::api::{Eth, Namespace};
 use web3::ethabi::Token;
 use web3::transports::Batch;
-use web3::types::{BlockNumber, Bytes, CallRequest, H160};
+use web3::types::{BlockNumber, Bytes, CallRequest, H160, U256};
 
 use crate::decode::ABI;
 use crate::rpc::{self, Endpoint, Node};
-use crate::snapshot::Views;
 
 /// Every view, and no other call, in the order of their fields.
 const VIEWS: [&str; 5] =
     ["owner", "paused", "circuit_breaker_active", "transaction_count", "coordination_window"];
+
+/// The contract's views, all read at one block. A view that failed or does not exist is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Views {
+    /// There is code at the address.
+    pub exists: Option<bool>,
+    /// `owner()`
+    pub owner: Option<H160>,
+    /// `paused()`
+    pub paused: Option<bool>,
+    /// `circuit_breaker_active()`
+    pub circuit_breaker: Option<bool>,
+    /// `transaction_count()`
+    pub transaction_count: Option<U256>,
+    /// `coordination_window()`, seconds
+    pub coordination_window: Option<U256>,
+    /// Which variant the views show: `buffer` where `paused()` exists, else `simple`.
+    pub variant: Option<&'static str>,
+}
 
 /// All views at this block.
 ///

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use web3::types::H256;
 
+use crate::decode::{OTHER_EVENTS, Reason};
+
 /// Upper bounds of the resolution histograms, seconds; a last bucket without a bound follows.
 pub const BUCKETS: [u64; 17] =
     [1, 2, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 21600, 86400];
@@ -18,42 +20,14 @@ pub struct Counts {
     pub failed: [u64; Reason::ALL.len()],
     /// Buffered transactions by how they ended, by [`Outcome`].
     pub settled: [u64; Outcome::ALL.len()],
-    /// Every other known event, in the order of [`crate::decode::OTHER_EVENTS`].
-    pub events: [u64; crate::decode::OTHER_EVENTS.len()],
+    /// Every other known event, in the order of [`OTHER_EVENTS`].
+    pub events: [u64; OTHER_EVENTS.len()],
     /// Logs with the topic of a known event that do not decode.
     pub undecodable: u64,
     /// Ready minus buffered.
     pub resolution_time: Histogram,
     /// Ready minus the later of buffered and scheduled.
     pub resolution_delay: Histogram,
-}
-
-/// Why a TransactionFailed was logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// "Transaction expired"
-    Expired,
-    /// "Dependencies not satisfied" and its longer form
-    Dependency,
-    /// "Swap group timeout"
-    SwapGroupTimeout,
-    /// Anything else
-    Other,
-}
-
-impl Reason {
-    /// Every reason, in the order of [`Counts::failed`].
-    pub const ALL: [Self; 4] = [Self::Expired, Self::Dependency, Self::SwapGroupTimeout, Self::Other];
-
-    /// The value of the `reason` label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Dependency => "dependency",
-            Self::SwapGroupTimeout => "swap_group_timeout",
-            Self::Other => "other",
-        }
-    }
 }
 
 /// How a buffered transaction ended.

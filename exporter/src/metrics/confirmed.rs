@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::writer::{Buckets, Wide, Writer};
-use crate::decode::OTHER_EVENTS;
-use crate::ledger::{BUCKETS, Counts, Exemplar, Histogram, Outcome, Reason};
+use crate::decode::{OTHER_EVENTS, Reason};
+use crate::ledger::{BUCKETS, Counts, Exemplar, Histogram, Outcome};
 use crate::snapshot::{Gauges, Head, Snapshot, hex};
 
 pub(super) fn encode(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tesseract_exporter::ledger::Counts;
-use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot, Views};
+use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot};
+use tesseract_exporter::views::Views;
 use tesseract_exporter::web::{Build, Site, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;

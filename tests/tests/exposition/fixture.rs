@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tesseract_exporter::ledger::{Counts, Exemplar, Histogram, LastFailed};
 use tesseract_exporter::metrics::{Build, Exposition, ProcessStats, Reload};
 use tesseract_exporter::rpc::EndpointStats;
-use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot, Views};
+use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot};
+use tesseract_exporter::views::Views;
 use web3::types::{H160, H256, U256};
 
 pub(crate) const BUILD: Build = Build { version: "1.2.3", revision: "0123456789abcdef", rustc: "1.95.0" };
