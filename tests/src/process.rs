@@ -286,9 +286,16 @@ impl Exporter {
         self.wait(PATIENCE).await
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last line of its log.
     pub async fn wait(&mut self, within: Duration) -> ExitStatus {
-        match timeout(within, self.child.wait()).await {
+        let mut log = self.log.clone();
+        let ended = async {
+            let status = self.child.wait().await;
+            // Its sender is gone only once the log has ended.
+            let _ = log.wait_for(|log| log.ended).await;
+            status
+        };
+        match timeout(within, ended).await {
             Ok(status) => status.expect("wait for the exporter"),
             Err(_) => panic!("the exporter still runs after {within:?}; {}", self.story()),
         }
