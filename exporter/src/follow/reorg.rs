@@ -44,6 +44,7 @@ impl Follower {
                 return Err(Trouble::Incomplete(format!("answers waver about block {place}")));
             }
         }
+        let Some(new_hash) = new_hash else { return Ok(()) };
         let mut shared = None;
         let (newest, others) = boundaries.split_at(NEWEST.min(boundaries.len()));
         for boundaries in std::iter::once(newest).chain(others.chunks(CALLS_AT_ONCE as usize)) {
