@@ -37,6 +37,16 @@ impl Rig {
         rig
     }
 
+    /// With an exporter that sees the chain through proxies alone, and saves nothing.
+    async fn through(sim: Sim, proxies: &[&Proxy]) -> Self {
+        let mut setup = setup(&sim);
+        setup.urls = proxies.iter().map(|proxy| proxy.url()).collect();
+        let exporter = Exporter::start(&setup.yaml(None)).await;
+        let mut rig = Self { sim, exporter, state: TempDir::new().unwrap(), last: Series::default() };
+        rig.catch_up().await;
+        rig
+    }
+
     fn target(&self) -> u64 {
         self.sim.head() - CONFIRMATIONS
     }
@@ -169,10 +179,7 @@ async fn nodes_that_disagree_settle_without_counting_for_ever() {
 async fn a_lower_head_of_the_same_branch_is_none() {
     let sim = chain(Variant::Simple, 300).await;
     let proxy = Proxy::start(&sim.url()).await;
-    let mut setup = setup(&sim);
-    setup.urls = vec![proxy.url()];
-    let exporter = Exporter::start(&setup.yaml(None)).await;
-    let mut rig = Rig { sim, exporter, state: TempDir::new().unwrap(), last: Series::default() };
+    let mut rig = Rig::through(sim, &[&proxy]).await;
     let before = confirmed(&rig.catch_up().await);
     proxy.set(Fault::Lagging);
     let lower = (rig.sim.head() - LAG) as f64;
@@ -190,11 +197,7 @@ async fn a_lower_head_of_the_same_branch_is_none() {
 async fn a_lower_head_of_another_branch_is_one_at_once() {
     let sim = chain(Variant::Simple, 300).await;
     let proxy = Proxy::start(&sim.url()).await;
-    let mut setup = setup(&sim);
-    setup.urls = vec![proxy.url()];
-    let exporter = Exporter::start(&setup.yaml(None)).await;
-    let mut rig = Rig { sim, exporter, state: TempDir::new().unwrap(), last: Series::default() };
-    rig.catch_up().await;
+    let mut rig = Rig::through(sim, &[&proxy]).await;
     // Block by block: what was read at one go is compared by its end alone.
     for _ in 0..2 * LAG {
         rig.sim.advance(1);
@@ -215,11 +218,7 @@ async fn a_branch_that_is_returned_to_is_not_counted_again() {
     let (sim, rival) = (chain(Variant::Simple, 300).await, chain(Variant::Simple, 300).await);
     rival.reorg(4);
     let (preferred, other) = (Proxy::start(&sim.url()).await, Proxy::start(&rival.url()).await);
-    let mut setup = setup(&sim);
-    setup.urls = vec![preferred.url(), other.url()];
-    let exporter = Exporter::start(&setup.yaml(None)).await;
-    let mut rig = Rig { sim, exporter, state: TempDir::new().unwrap(), last: Series::default() };
-    rig.catch_up().await;
+    let mut rig = Rig::through(sim, &[&preferred, &other]).await;
     for turn in 1..=3 {
         preferred.set(Fault::ResetBefore);
         rival.advance(5);
