@@ -138,6 +138,9 @@ async fn one_of_three_and_one_of_two_hundred_count_once_each() {
         let mut rig = Rig::start(variant, 500).await;
         rig.reorganise(3).await;
         assert_eq!(rig.reorgs(), 1);
+        let both =
+            |line: &str| ["old_hash", "new_hash"].iter().all(|key| line.contains(&format!("\"{key}\":\"0x")));
+        rig.exporter.wait_for_line("both hashes", PATIENCE, both).await;
         rig.reorganise(200).await;
         assert_eq!(rig.reorgs(), 2);
         rig.sim.advance(30);
