@@ -61,6 +61,11 @@ impl Log {
         self.block_number.as_u64()
     }
 
+    /// Its place in the chain: block number and log index.
+    pub fn position(&self) -> (u64, u64) {
+        (self.block_number.as_u64(), self.log_index.as_u64())
+    }
+
     /// Its block's time, where the node told it.
     pub fn time(&self) -> Option<u64> {
         self.block_timestamp
@@ -97,7 +102,7 @@ pub fn header(raw: &Raw) -> Result<Header, Incomplete> {
             parent: block.parent_hash,
             time: block.timestamp.as_u64(),
         },
-        // Some chains leave every bloom empty: it then promises nothing.
+        // Some chains leave every bloom empty: it then rules nothing out.
         bloom: block.logs_bloom.filter(|bloom| !bloom.is_empty()),
     })
 }
@@ -107,7 +112,7 @@ pub fn logs(raw: &Raw) -> Result<Vec<Log>, Incomplete> {
     parse(raw, "logs")
 }
 
-/// A quantity, from the result of `eth_blockNumber` and the like.
+/// A quantity, from the result of `eth_chainId`.
 pub fn quantity(raw: &Raw) -> Result<u64, Incomplete> {
     parse::<U64>(raw, "a number").map(|number| number.as_u64())
 }
@@ -122,7 +127,7 @@ pub fn arrange(
     headers: &[Header],
 ) -> Result<Vec<Log>, Incomplete> {
     logs.retain(|log| log.address == contract && blocks.contains(&log.block()) && !log.removed);
-    logs.sort_by_key(|log| (log.block_number, log.log_index));
+    logs.sort_by_key(Log::position);
     logs.dedup_by(|a, b| {
         (a.block_hash, a.log_index, &a.topics, &a.data) == (b.block_hash, b.log_index, &b.topics, &b.data)
     });
@@ -152,8 +157,8 @@ pub fn linked(headers: &[Header]) -> Result<(), Incomplete> {
     Ok(())
 }
 
-/// The blocks whose bloom promises an event of the contract that is not among the logs.
-pub fn promised<'a, 't>(
+/// The blocks whose bloom hits: it may hold an event of the contract, and there is none among the logs.
+pub fn bloom_hits<'a, 't>(
     headers: &'a [Header],
     logs: &[Log],
     contract: H160,
@@ -161,19 +166,19 @@ pub fn promised<'a, 't>(
 ) -> Vec<&'a Header> {
     let seen: HashSet<u64> = logs.iter().map(Log::block).collect();
     let topics: Vec<_> = topics.collect();
-    let promises = |bloom: &Bloom| {
+    let hits = |bloom: &Bloom| {
         bloom.contains_input(BloomInput::Raw(contract.as_bytes()))
             && topics.iter().any(|topic| bloom.contains_input(BloomInput::Raw(topic.as_bytes())))
     };
     headers
         .iter()
         .filter(|header| !seen.contains(&header.block.number))
-        .filter(|header| header.bloom.as_ref().is_some_and(promises))
+        .filter(|header| header.bloom.as_ref().is_some_and(hits))
         .collect()
 }
 
-/// How likely a bloom promises an event of one contract, with one of `topics` topics, that is not there.
-pub fn false_promise(bloom: &Bloom, topics: usize) -> f64 {
+/// How likely a bloom hits for an event of one contract, with one of `topics` topics, that is not there.
+pub fn false_positive_rate(bloom: &Bloom, topics: usize) -> f64 {
     let ones: u32 = bloom.as_bytes().iter().map(|byte| byte.count_ones()).sum();
     // Each address and topic sets three bits.
     let one = (f64::from(ones) / (8 * bloom.as_bytes().len()) as f64).powi(3);
@@ -181,12 +186,21 @@ pub fn false_promise(bloom: &Bloom, topics: usize) -> f64 {
     one * (1.0 - (1.0 - one).powi(topics))
 }
 
-fn parse<'a, T: Deserialize<'a>>(raw: &'a Raw, what: &str) -> Result<T, Incomplete> {
+/// A result as the type that it should be.
+///
+/// # Errors
+/// Where it is something else.
+pub fn parse<'a, T: Deserialize<'a>>(raw: &'a Raw, what: &str) -> Result<T, Incomplete> {
     serde_json::from_str(raw.get()).map_err(|error| unreadable(what, &error))
 }
 
+/// A number as JSON-RPC writes quantities.
+pub fn hex(number: u64) -> String {
+    format!("{number:#x}")
+}
+
 /// Where an answer is not what it should be. What it says instead is not repeated: it may hold a key.
-pub fn unreadable(what: &str, error: &serde_json::Error) -> Incomplete {
+fn unreadable(what: &str, error: &serde_json::Error) -> Incomplete {
     Incomplete(format!(
         "cannot read {what}: not as expected at line {}, column {}",
         error.line(),
@@ -195,8 +209,9 @@ pub fn unreadable(what: &str, error: &serde_json::Error) -> Incomplete {
 }
 
 fn quantity_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let told = Option::<serde_json::Value>::deserialize(deserializer)?;
-    let hex = told.as_ref().and_then(|value| value.as_str()?.strip_prefix("0x"));
+    // Skipped over unless it is a string: a node may send any amount of anything here.
+    let written = Option::<&serde_json::value::RawValue>::deserialize(deserializer)?;
+    let hex = written.and_then(|raw| raw.get().strip_prefix("\"0x")?.strip_suffix('"'));
     Ok(hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()))
 }
 
@@ -255,18 +270,18 @@ mod tests {
     }
 
     #[test]
-    fn a_bloom_that_promises_more_names_its_block() {
+    fn a_bloom_that_hits_without_a_log_names_its_block() {
         let (contract, topic) = (H160::repeat_byte(1), H256::repeat_byte(2));
         let mut bloom = Bloom::default();
         bloom.accrue(BloomInput::Raw(contract.as_bytes()));
         bloom.accrue(BloomInput::Raw(topic.as_bytes()));
         let headers = [Header { block: BlockRef { number: 5, ..BlockRef::default() }, bloom: Some(bloom) }];
-        assert_eq!(promised(&headers, &[], contract, [topic].iter()).len(), 1);
-        assert_eq!(promised(&headers, &[log(5, 0)], contract, [topic].iter()).len(), 0);
-        assert_eq!(promised(&headers, &[], H160::repeat_byte(3), [topic].iter()).len(), 0);
-        assert!(false_promise(&bloom, 14) < 1e-9);
-        assert!(false_promise(&Bloom::repeat_byte(0x55), 14) > 0.1);
-        assert!(false_promise(&Bloom::repeat_byte(0xff), 14) > 0.99);
+        assert_eq!(bloom_hits(&headers, &[], contract, [topic].iter()).len(), 1);
+        assert_eq!(bloom_hits(&headers, &[log(5, 0)], contract, [topic].iter()).len(), 0);
+        assert_eq!(bloom_hits(&headers, &[], H160::repeat_byte(3), [topic].iter()).len(), 0);
+        assert!(false_positive_rate(&bloom, 14) < 1e-9);
+        assert!(false_positive_rate(&Bloom::repeat_byte(0x55), 14) > 0.1);
+        assert!(false_positive_rate(&Bloom::repeat_byte(0xff), 14) > 0.99);
     }
 
     #[test]
@@ -281,9 +296,13 @@ mod tests {
             logs(&raw(&json)).unwrap()[0].time()
         };
         assert_eq!(with(r#","blockTimestamp":"0x10""#), Some(16));
-        for field in
-            ["", r#","blockTimestamp":null"#, r#","blockTimestamp":"soon""#, r#","blockTimestamp":[1]"#]
-        {
+        for field in [
+            "",
+            r#","blockTimestamp":null"#,
+            r#","blockTimestamp":"soon""#,
+            r#","blockTimestamp":[1,[{"":0}]]"#,
+            r#","blockTimestamp":16"#,
+        ] {
             assert_eq!(with(field), None, "{field}");
         }
     }

@@ -78,6 +78,15 @@ pub enum Event {
     },
 }
 
+/// An event with the Ethereum transaction that logged it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Hash of the Ethereum transaction.
+    pub tx_hash: H256,
+    /// What the log says.
+    pub event: Event,
+}
+
 /// Why a TransactionFailed was logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {

@@ -4,25 +4,27 @@
 //! ledger. Errors never end the loop: they are logged, published, and tried again. Nothing that fails in
 //! one network is seen by another.
 
-mod apply;
-mod call;
-mod fetch;
+mod advance;
+mod beginning;
+mod events;
+mod failure;
+mod gaps;
 mod head;
-mod late;
-mod ranges;
+mod history;
+mod memory;
 mod reorg;
 mod save;
-mod start;
+mod source;
 mod sync;
 #[cfg(test)]
 mod tests;
-mod trouble;
-mod window;
+mod verify;
+mod windows;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -30,33 +32,28 @@ use web3::types::H256;
 
 use crate::chain::BlockRef;
 use crate::config::Network;
-use crate::ledger::{Counts, Ledger};
-use crate::plan::RangeLimit;
-use crate::rpc::{Endpoint, Error, Outcome, Pool};
+use crate::ledger::Counts;
+use crate::plan::Change;
+use crate::rpc::{Endpoint, ErrorKind, Pool, Refusal};
 use crate::snapshot::{Confirmed, Gauges, Head, Snapshot};
 use crate::views::{self, Views};
-use fetch::{CALLS_AT_ONCE, Source};
-use late::{Gaps, Waiting};
-use trouble::Trouble;
-use window::Horizon;
+use advance::Advance;
+use failure::{CycleError, Known, Next};
+use history::History;
+use memory::EndpointMemory;
+use source::Source;
+use sync::{CatchUp, Judgement};
 
 /// While catching up, head and views are read this often.
 const CATCH_UP_TIME: Duration = Duration::from_secs(5);
 
-/// An endpoint whose answers do not fit together is asked this often before another one is.
-const TRIES: u32 = 3;
-
-/// A cycle that lasts longer than this is abandoned; every request has a deadline of its own, so this is
-/// reached only by a fault of this program.
+/// A cycle that lasts longer than this is ended; every request has a deadline of its own.
 const LONGEST_CYCLE: Duration = Duration::from_secs(300);
 
 /// Progress is saved this often.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Calls for old state that fail for so long without a known reason fail for good.
-const UNKNOWN_TIME: Duration = Duration::from_secs(30);
-
-/// The views of so many heads are remembered, as replicas that disagree tell them in turn.
+/// The views of so many heads are remembered, as replicas that disagree serve them in turn.
 const HEADS: usize = 4;
 
 /// A network counts as stale after so many poll intervals, but not before so long.
@@ -106,7 +103,7 @@ pub async fn run(
             () = async {
                 polls.tick().await;
                 if let Some(available) = follower.pool.next_available() {
-                    sleep_until(available.into()).await;
+                    sleep_until(available).await;
                 }
                 follower.cycle().await;
             } => {}
@@ -120,43 +117,23 @@ pub async fn run(
 struct Follower {
     network: Network,
     pool: Arc<Pool>,
-    limits: Vec<RangeLimit>,
-    /// By place of the endpoint: how many calls it answers in one exchange.
-    calls: Vec<Arc<Mutex<RangeLimit>>>,
-    ledger: Ledger,
-    /// What was exposed: counters never fall below it.
-    floor: Counts,
-    /// The block at which the history begins.
-    first_block: Option<u64>,
+    /// By index of the endpoint.
+    memories: Vec<EndpointMemory>,
+    history: History,
     /// Configured, or what the network was before: another chain is never followed.
     chain_id: Option<u64>,
-    /// `transaction_count()` minus buffered events, and the block at which this was last compared.
-    compared: Option<(u64, i64)>,
-    /// A difference of unknown origin was answered by reading everything again.
-    reread: bool,
-    /// By place of the endpoint: logs that must be there are waited for.
-    waiting: Vec<Option<Waiting>>,
-    /// Logs that were done without.
-    gaps: Gaps,
-    /// The newest target told while catching up, and how many cycles in a row ended below it.
-    highest_target: u64,
-    low_targets: u32,
-    /// Logs that failed with the other calls of their range did not when asked for alone.
-    passed_alone: bool,
-    /// Where the last range begins that failed.
-    failed_at: Option<u64>,
-    /// By place of the endpoint: since when calls for old state fail in words that are not known.
-    unknown_since: Vec<Option<Instant>>,
-    /// By place of the endpoint: its blooms promised what never came.
-    blooms_mislead: Vec<bool>,
-    /// By place of the endpoint.
-    horizons: Vec<Option<Horizon>>,
-    /// How far branches were read that were left, so that going back to one is not counted again.
-    left_branches: VecDeque<BlockRef>,
-    /// A head below the processed block that was found to be on the same branch.
-    lower_head: Option<H256>,
+    /// Counters never fall below what was exposed.
+    last_exposed: Counts,
+    catch_up: CatchUp,
     /// The gauges are being computed anew after a deep reorganisation.
     recomputing: bool,
+    /// The endpoint that is being asked, to blame it where a cycle does not end.
+    active: Option<Arc<Endpoint>>,
+    /// The last head that was found to be on the branch of the history.
+    checked_head: Option<H256>,
+    /// Since when the head lies below the processed block.
+    behind_since: Option<Instant>,
+    gap_schedule: gaps::Schedule,
     /// The views of the last heads: the same block has the same views.
     views: VecDeque<(H256, Views)>,
     snapshot: Snapshot,
@@ -169,32 +146,19 @@ struct Follower {
 
 impl Follower {
     fn new(network: Network, state: Option<PathBuf>, publish: watch::Sender<Arc<Snapshot>>) -> Self {
+        let memory = |_| EndpointMemory::new(network.max_block_range);
         let mut follower = Self {
             pool: Arc::new(Pool::new(&network)),
-            limits: vec![RangeLimit::new(network.max_block_range); network.endpoints.len()],
-            calls: network
-                .endpoints
-                .iter()
-                .map(|_| Arc::new(Mutex::new(RangeLimit::new(CALLS_AT_ONCE))))
-                .collect(),
-            ledger: Ledger::default(),
-            floor: Counts::default(),
-            first_block: network.start_block,
+            memories: network.endpoints.iter().map(memory).collect(),
+            history: History::new(network.start_block),
             chain_id: network.chain_id,
-            compared: None,
-            reread: false,
-            waiting: vec![None; network.endpoints.len()],
-            gaps: Gaps::new(Vec::new()),
-            highest_target: 0,
-            low_targets: 0,
-            passed_alone: false,
-            failed_at: None,
-            unknown_since: vec![None; network.endpoints.len()],
-            blooms_mislead: vec![false; network.endpoints.len()],
-            horizons: vec![None; network.endpoints.len()],
-            left_branches: VecDeque::new(),
-            lower_head: None,
+            last_exposed: Counts::default(),
+            catch_up: CatchUp::default(),
             recomputing: false,
+            active: None,
+            checked_head: None,
+            behind_since: None,
+            gap_schedule: gaps::Schedule::new(),
             views: VecDeque::new(),
             snapshot: Snapshot::unknown(&network),
             publish,
@@ -217,22 +181,29 @@ impl Follower {
         self.snapshot.sync_remaining = None;
         let result = timeout(LONGEST_CYCLE, self.attempts()).await;
         let problem = match result {
-            // All was read, but there is nothing to follow: that must not look like a network that is well.
+            // All was read, but there is nothing to follow: that must not look like a network that is healthy.
             Ok(Ok(())) => (self.snapshot.views.exists == Some(false)).then(|| {
                 let contract = self.network.contract;
                 format!("no code at {contract:#x}: expected the contract; check `contract`, `chain_id` and the endpoints")
             }),
             Ok(Err(problem)) => Some(problem),
-            Err(_) => Some(format!("no end after {LONGEST_CYCLE:?}: given up and begun anew")),
+            Err(_) => {
+                let problem = format!("cycle timed out after {} s; restarting", LONGEST_CYCLE.as_secs());
+                // The next cycle begins with another endpoint, where there is one.
+                if let Some(endpoint) = &self.active {
+                    endpoint.record_unproductive(&problem);
+                }
+                Some(problem)
+            }
         };
         let before = std::mem::replace(&mut self.snapshot.problem, problem);
-        // First, so that whoever read of it in the log finds it told by readiness.
+        // First, so that readiness agrees with what is read in the log.
         self.publish();
         let problem = &self.snapshot.problem;
         if problem.is_some() && *problem != before {
             tracing::warn!(network = %self.network.name, problem, "cycle not completed");
         } else if problem.is_none() && before.is_some() {
-            tracing::info!(network = %self.network.name, "all is read");
+            tracing::info!(network = %self.network.name, "cycle completed again");
         }
     }
 
@@ -240,94 +211,118 @@ impl Follower {
         let mut problem = None;
         let mut tries = vec![0; self.network.endpoints.len()];
         loop {
-            let picked = self.pool.pick();
-            self.probe(picked.as_ref().map(|endpoint| endpoint.place));
-            let Some(endpoint) = picked else {
+            self.active = self.pool.pick();
+            self.probe(self.active.as_ref().map(|endpoint| endpoint.index));
+            let Some(endpoint) = self.active.clone() else {
                 // Nobody was asked in this cycle: what kept us from it before still does.
                 let before = || self.snapshot.problem.clone();
                 return Err(problem.or_else(before).unwrap_or_else(|| "no endpoint can be asked".to_owned()));
             };
-            let Err(trouble) = self.step(&endpoint).await else {
-                endpoint.served();
-                self.unknown_since[endpoint.place] = None;
+            let Err(error) = self.step(&endpoint).await else {
+                endpoint.record_completed();
+                self.memories[endpoint.index].record_progress();
                 return Ok(());
             };
-            if matches!(&trouble, Trouble::Rpc(error) if error.may_mean_no_state()) {
-                self.unknown_since[endpoint.place].get_or_insert_with(Instant::now);
+            tries[endpoint.index] += 1;
+            let known = Known {
+                tries: tries[endpoint.index],
+                smaller: self.learn(&endpoint, &error) == Change::Smaller,
+                healthy: endpoint.is_healthy(),
+            };
+            let shown = format!("endpoint {} ({}): {error}", endpoint.number(), endpoint.url());
+            tracing::debug!(network = %self.network.name, endpoint = endpoint.number(), %error, "step failed");
+            match failure::decide(&error, known) {
+                Next::Again => {}
+                Next::Failover => endpoint.record_unproductive(&error.to_string()),
+                Next::Report => return Err(error.to_string()),
             }
-            let shrunk = self.shrink(endpoint.place, &trouble);
-            problem = Some(format!("endpoint {} ({}): {trouble}", endpoint.number(), endpoint.shown()));
-            tracing::debug!(network = %self.network.name, endpoint = endpoint.number(), error = %trouble, "step failed");
-            tries[endpoint.place] += if trouble.needs_time() { TRIES } else { u32::from(!shrunk) };
-            if tries[endpoint.place] >= TRIES || !endpoint.is_well() {
-                endpoint.was_in_vain(&Error::new(Outcome::Invalid, trouble));
+            problem = Some(shown);
+        }
+    }
+
+    /// What an error says about the endpoint that it came from.
+    fn learn(&mut self, endpoint: &Endpoint, error: &CycleError) -> Change {
+        let memory = &mut self.memories[endpoint.index];
+        match error {
+            CycleError::Range { blocks, first, error } => {
+                memory.ranges.observe(failure::asked(error.kind, *blocks, *first))
             }
+            CycleError::Rpc(error) => {
+                if matches!(error.kind, ErrorKind::Rpc(Refusal::NoState | Refusal::Other)) {
+                    memory.record_unknown_failure(Instant::now());
+                }
+                Change::None
+            }
+            _ => Change::None,
         }
     }
 
     /// Carries everything as far as this endpoint lets it.
-    async fn step(&mut self, endpoint: &Arc<Endpoint>) -> Result<(), Trouble> {
+    async fn step(&mut self, endpoint: &Arc<Endpoint>) -> Result<(), CycleError> {
         let head = head::read(endpoint, &self.network).await?;
         self.accept_head(endpoint, &head)?;
         self.snapshot.connected = true;
         self.snapshot.head = Some(Head { number: head.block.number, timestamp: head.block.time });
         let views = self.read_views(endpoint, head.block).await;
-        if !endpoint.is_well() {
+        if !endpoint.is_healthy() {
             return views;
         }
-        let mut source = Source {
-            endpoint: endpoint.clone(),
-            calls: self.calls[endpoint.place].clone(),
-            contract: self.network.contract,
-            oldest_state: self.horizons[endpoint.place].map_or(0, |horizon| horizon.block),
-            unknown_is_no_state: self.unknown_since[endpoint.place]
-                .is_some_and(|since| since.elapsed() >= UNKNOWN_TIME),
-            head: head.block,
-        };
+        let mut source = self.source(endpoint, head.block);
         self.mend_gaps(&source).await;
         let first = self.find_first_block(&source).await?;
-        let Some((first, target)) = first.zip(head.confirmed).filter(|(first, target)| target >= first)
-        else {
-            // No contract yet, or none of its blocks is confirmed: all there is was read.
-            views?;
-            self.finish(None);
-            return Ok(());
+        // None while there is no contract, or none of its blocks is confirmed: all there is was read.
+        let target = head.confirmed.filter(|target| first.is_some_and(|first| *target >= first));
+        let first = first.unwrap_or_default();
+        let remaining = |history: &History| {
+            target.map_or(0, |target| (target + 1).saturating_sub(history.next_block(first)))
         };
-        self.snapshot.sync_remaining = Some((target + 1).saturating_sub(self.next_block(first)));
-        if !self.snapshot.synced || self.recomputing {
-            self.highest_target = self.highest_target.max(target);
+        self.snapshot.sync_remaining = target.map(|_| remaining(&self.history));
+        if let Some(target) = target.filter(|_| !self.snapshot.synced || self.recomputing) {
+            self.catch_up.saw_target(target);
         }
-        if self.next_block(first) > target + 1 && self.lower_head != Some(head.block.hash) {
-            self.check_lower_end(&source).await?;
-            self.lower_head = Some(head.block.hash);
-            if self.first_block != Some(first) {
+        if remaining(&self.history) == 0 && self.checked_head != Some(head.block.hash) {
+            if self.check_branch(&source).await? {
                 return Ok(());
             }
+            self.checked_head = Some(head.block.hash);
         }
         let deadline = Instant::now() + CATCH_UP_TIME;
-        while self.next_block(first) <= target && Instant::now() < deadline {
-            source.oldest_state = self.horizons[endpoint.place].map_or(0, |horizon| horizon.block);
-            self.advance(&source, first, target, deadline).await?;
-            if self.first_block != Some(first) {
-                // The history begins elsewhere now; the next cycle finds out where.
+        while let Some(target) = target.filter(|_| remaining(&self.history) > 0 && Instant::now() < deadline)
+        {
+            source = self.source(endpoint, head.block);
+            if self.advance(&source, first, target, deadline).await? == Advance::TakenBack {
+                // The next cycle finds out where it goes on.
                 return Ok(());
             }
+            self.checked_head = Some(head.block.hash);
         }
         // Views that could not be read are absent, and no reason to leave the blocks unread.
         views?;
-        self.snapshot.sync_remaining = Some((target + 1).saturating_sub(self.next_block(first)));
-        if self.snapshot.sync_remaining == Some(0) {
-            self.finish(Some(target));
+        self.snapshot.sync_remaining = target.map(|_| remaining(&self.history));
+        if remaining(&self.history) == 0 {
+            self.finish(target, head.block.number)?;
         }
         Ok(())
     }
 
-    async fn read_views(&mut self, endpoint: &Arc<Endpoint>, block: BlockRef) -> Result<(), Trouble> {
+    fn source(&self, endpoint: &Arc<Endpoint>, head: BlockRef) -> Source {
+        let memory = &self.memories[endpoint.index];
+        Source {
+            endpoint: endpoint.clone(),
+            contract: self.network.contract,
+            oldest_state: memory.horizon.map_or(0, |horizon| horizon.block),
+            errors_persist: memory.errors_persist(Instant::now()),
+            head,
+        }
+    }
+
+    async fn read_views(&mut self, endpoint: &Endpoint, block: BlockRef) -> Result<(), CycleError> {
         let known = self.views.iter().find(|(hash, _)| *hash == block.hash).map(|(_, views)| views.clone());
         let views = match known {
             Some(views) => views,
             None => {
-                let views = views::read(endpoint.clone(), self.network.contract, block.number).await?;
+                let calls = views::calls(self.network.contract, block.number);
+                let views = views::read(endpoint.send(&calls).await)?;
                 if views.exists == Some(true) {
                     self.views.truncate(HEADS - 1);
                     self.views.push_front((block.hash, views.clone()));
@@ -341,38 +336,72 @@ impl Follower {
     }
 
     /// The block at which the history begins; `None` while there is no contract.
-    async fn find_first_block(&mut self, source: &Source) -> Result<Option<u64>, Trouble> {
-        if self.first_block.is_none() && self.snapshot.views.exists == Some(true) {
+    async fn find_first_block(&mut self, source: &Source) -> Result<Option<u64>, CycleError> {
+        if self.history.first_block.is_none() && self.snapshot.views.exists == Some(true) {
             let range = self.network.max_block_range;
-            let first = start::first_block(source, &self.network.name, range).await?;
+            let first = beginning::find(source, &self.network.name, range).await?;
             tracing::info!(network = %self.network.name, block = first, "history begins");
-            self.first_block = Some(first);
-            self.compared = Some((first.saturating_sub(1), 0));
+            self.history.begins_at(first);
         }
-        Ok(self.first_block)
+        Ok(self.history.first_block)
     }
 
-    fn next_block(&self, first: u64) -> u64 {
-        self.ledger.block().map_or(first, |block| block.number + 1)
+    /// A cycle in which everything was read, up to this block, unless the head contradicts what was read before.
+    fn finish(&mut self, target: Option<u64>, head: u64) -> Result<(), CycleError> {
+        let processed = self.history.ledger.block().map(|block| block.number);
+        let behind_for = processed.filter(|processed| head < *processed).map(|_| {
+            let since = *self.behind_since.get_or_insert_with(Instant::now);
+            since.elapsed()
+        });
+        match sync::judge(head, processed, self.network.start_block, behind_for) {
+            Judgement::Plausible => self.behind_since = None,
+            Judgement::Lagging => return Ok(()),
+            Judgement::Contradiction(why) => return Err(CycleError::Contradiction(why)),
+        }
+        let target = target.filter(|target| processed.is_some_and(|processed| processed >= *target));
+        let caught_up = target.is_some_and(|target| self.catch_up.has_caught_up(target));
+        if !self.snapshot.synced && caught_up {
+            tracing::info!(network = %self.network.name, block = processed, "first sync done");
+            self.snapshot.synced = true;
+            self.warn_of_late_start();
+        }
+        self.recomputing &= !caught_up;
+        self.snapshot.last_success = Some(SystemTime::now());
+        Ok(())
+    }
+
+    /// A `start_block` after the deployment shows as missing events, for good.
+    fn warn_of_late_start(&self) {
+        let before = self.history.buffered_before.filter(|before| *before > 0);
+        if let Some((before, start_block)) = before.zip(self.network.start_block) {
+            let since = self.history.ledger.counts().buffered;
+            tracing::warn!(network = %self.network.name, start_block, buffered_before = before, buffered_since = since,
+                "start_block lies after the deployment: {before} transactions were buffered before it and are \
+                 not counted, {since} since");
+        }
     }
 
     fn publish(&mut self) {
-        let block = self.ledger.block();
+        let ledger = &self.history.ledger;
+        let block = ledger.block();
         self.snapshot.processed = block.map(|block| Head { number: block.number, timestamp: block.time });
         self.snapshot.endpoints = self.pool.stats();
         self.snapshot.confirmed = self.snapshot.synced.then(|| {
-            self.floor = self.ledger.counts().hold(&self.floor);
+            self.last_exposed = ledger.counts().at_least(&self.last_exposed);
+            let check = self.history.count_check;
             let gauges = Gauges {
-                pending: self.ledger.pending(),
-                oldest_pending: self.ledger.oldest_pending(),
-                next_deadline: self.ledger.next_deadline(),
-                last_failed: self.ledger.last_failed().cloned(),
-                missing_events: self
-                    .compared
-                    .filter(|(at, _)| block.is_some_and(|block| block.number == *at))
-                    .map(|(_, missing)| missing),
+                pending: ledger.pending(),
+                oldest_pending: ledger.oldest_pending(),
+                next_deadline: ledger.next_deadline(),
+                last_failed: ledger.last_failed().cloned(),
+                missing_events: check
+                    .filter(|check| block.is_some_and(|block| block.number == check.block))
+                    .map(|check| check.missing),
             };
-            Confirmed { counts: Arc::new(self.floor.clone()), gauges: (!self.recomputing).then_some(gauges) }
+            Confirmed {
+                counts: Arc::new(self.last_exposed.clone()),
+                gauges: (!self.recomputing).then_some(gauges),
+            }
         });
         self.publish.send_replace(Arc::new(self.snapshot.clone()));
     }

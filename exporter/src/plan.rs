@@ -56,21 +56,75 @@ pub fn next(next: u64, target: u64, head: u64, limit: u64, near: u64) -> Option<
 
 /// How much one request may ask of an endpoint: blocks for their logs, or calls in a batch.
 ///
-/// Learned from refusals alone, never from the number in an error: it may be the one just refused.
+/// Learned from what became of requests alone, never from the number in an error: it may be the one just
+/// refused.
 #[derive(Clone, Debug)]
-pub struct RangeLimit {
+pub struct Sizer {
     most: u64,
     now: u64,
     /// The smallest size that was refused.
     refused: Option<u64>,
+    /// Answers in a row of the size asked for.
     streak: u32,
-    told: bool,
+    /// Where the last request began that came to nothing without a refusal.
+    failed_at: Option<u64>,
+    announced: bool,
 }
 
-impl RangeLimit {
-    /// Begins small and grows up to the configured upper bound.
+/// What became of a request of some size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It was answered, with so many logs.
+    Answered {
+        /// Blocks or calls.
+        size: u64,
+        /// Logs in the answer.
+        logs: usize,
+    },
+    /// It was refused for its size, as far as can be told.
+    Refused {
+        /// Blocks or calls.
+        size: u64,
+    },
+    /// The answer was larger than is ever read.
+    TooLarge {
+        /// Blocks or calls.
+        size: u64,
+    },
+    /// The endpoint was silent, or broke off: that may be due to the size.
+    Unanswered {
+        /// Blocks or calls.
+        size: u64,
+        /// The first block.
+        at: u64,
+    },
+    /// The endpoint wants to be asked less: each call of a batch may count.
+    RateLimited {
+        /// Blocks or calls.
+        size: u64,
+        /// The first block.
+        at: u64,
+    },
+    /// It failed in a way that says nothing about sizes.
+    Failed,
+}
+
+/// What a sizer makes of an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The size stays, or grows.
+    None,
+    /// The next request is to ask for less.
+    Smaller,
+    /// The endpoint's limit is known now: no more than this.
+    Learned(u64),
+}
+
+impl Sizer {
+    /// Begins small and grows up to `most`.
     pub fn new(most: u64) -> Self {
-        Self { most, now: most.min(FIRST_RANGE), refused: None, streak: 0, told: false }
+        let now = most.min(FIRST_RANGE);
+        Self { most, now, refused: None, streak: 0, failed_at: None, announced: false }
     }
 
     /// The size to ask for.
@@ -78,26 +132,51 @@ impl RangeLimit {
         self.now
     }
 
-    /// The endpoint refused a range of this size.
-    pub fn refuse(&mut self, size: u64) {
-        self.refused = Some(self.refused.map_or(size, |least| least.min(size)));
-        self.shrink(size);
+    /// Learns from what became of a request.
+    pub fn observe(&mut self, asked: Asked) -> Change {
+        let before = self.now;
+        match asked {
+            Asked::Answered { size, logs } => return self.answered(size, logs),
+            Asked::Refused { size } => {
+                self.refused = Some(self.refused.map_or(size, |least| least.min(size)));
+                self.shrink(size);
+            }
+            Asked::TooLarge { size } => self.shrink(size),
+            // An endpoint that is silent for less than it is allowed is hardly so for the size.
+            Asked::Unanswered { size, at } => {
+                if self.again(at) || size >= self.now {
+                    self.shrink(size);
+                }
+            }
+            Asked::RateLimited { size, at } => {
+                if self.again(at) {
+                    self.shrink(size);
+                }
+            }
+            Asked::Failed => {}
+        }
+        if self.now < before { Change::Smaller } else { Change::None }
     }
 
-    /// A range of this size failed in a way that may be due to its size.
-    pub fn shrink(&mut self, size: u64) {
+    fn shrink(&mut self, size: u64) {
         self.now = self.now.min((size / 2).max(1));
         self.streak = 0;
     }
 
-    /// A range of this size was answered with so many logs; returns a limit that was learned and is news.
-    pub fn accept(&mut self, size: u64, logs: usize) -> Option<u64> {
+    /// Whether the last failure was there, too.
+    fn again(&mut self, at: u64) -> bool {
+        self.failed_at.replace(at) == Some(at)
+    }
+
+    fn answered(&mut self, size: u64, logs: usize) -> Change {
         if logs > MANY_LOGS {
             self.shrink(size);
+            return Change::Smaller;
         }
         if size < self.now || logs > MANY_LOGS / 2 {
-            return None;
+            return Change::None;
         }
+        self.failed_at = None;
         self.streak += 1;
         if self.streak.is_multiple_of(STREAK) && self.now < self.most {
             if self.streak >= LONG_STREAK {
@@ -110,9 +189,10 @@ impl RangeLimit {
                 (self.now, self.streak) = (larger, 0);
             }
         }
-        let news = self.refused.is_some() && !self.told;
-        self.told |= news;
-        news.then_some(self.now)
+        if self.refused.is_none() || std::mem::replace(&mut self.announced, true) {
+            return Change::None;
+        }
+        Change::Learned(self.now)
     }
 }
 
@@ -144,16 +224,16 @@ mod tests {
 
         #[test]
         fn any_cap_is_found_and_kept_to(cap in 1..20_000_u64, most in 1..20_000_u64) {
-            let mut limit = RangeLimit::new(most);
+            let mut sizer = Sizer::new(most);
             let (mut refusals, mut covered) = (0, 0);
             for _ in 0..200 {
-                let size = limit.size();
+                let size = sizer.size();
                 prop_assert!(size >= 1 && size <= most);
                 if size > cap {
-                    limit.refuse(size);
+                    sizer.observe(Asked::Refused { size });
                     refusals += 1;
                 } else {
-                    limit.accept(size, 0);
+                    sizer.observe(Asked::Answered { size, logs: 0 });
                     covered += size;
                 }
             }
@@ -170,25 +250,49 @@ mod tests {
     }
 
     #[test]
-    fn a_learned_limit_is_told_once() {
-        let mut limit = RangeLimit::new(100);
-        assert_eq!(limit.accept(100, 0), None);
-        limit.refuse(100);
-        assert_eq!(limit.accept(50, 0), Some(50));
-        assert_eq!(limit.accept(50, 0), None);
+    fn each_outcome_has_its_effect_on_the_size() {
+        let at = 7;
+        let size = 100;
+        for (outcomes, last, left) in [
+            (&[Asked::Failed][..], Change::None, 100),
+            (&[Asked::Answered { size, logs: 0 }], Change::None, 100),
+            (&[Asked::Answered { size, logs: MANY_LOGS + 1 }], Change::Smaller, 50),
+            (&[Asked::Refused { size }], Change::Smaller, 50),
+            (&[Asked::Refused { size }, Asked::Answered { size: 50, logs: 0 }], Change::Learned(50), 50),
+            (&[Asked::TooLarge { size }], Change::Smaller, 50),
+            (&[Asked::Unanswered { size, at }], Change::Smaller, 50),
+            (&[Asked::Unanswered { size: 99, at }], Change::None, 100),
+            (&[Asked::Unanswered { size: 99, at: 1 }, Asked::Unanswered { size: 99, at }], Change::None, 100),
+            (&[Asked::Unanswered { size: 99, at }, Asked::Unanswered { size: 99, at }], Change::Smaller, 49),
+            (&[Asked::RateLimited { size, at }], Change::None, 100),
+            (&[Asked::RateLimited { size, at }, Asked::RateLimited { size, at }], Change::Smaller, 50),
+        ] {
+            let mut sizer = Sizer::new(100);
+            let changes: Vec<_> = outcomes.iter().map(|outcome| sizer.observe(*outcome)).collect();
+            assert_eq!((changes.last(), sizer.size()), (Some(&last), left), "{outcomes:?}");
+        }
     }
 
     #[test]
-    fn many_logs_make_the_ranges_smaller() {
-        let mut limit = RangeLimit::new(100);
-        limit.accept(100, MANY_LOGS + 1);
-        assert_eq!(limit.size(), 50);
+    fn a_learned_limit_is_announced_once() {
+        let mut sizer = Sizer::new(100);
+        sizer.observe(Asked::Refused { size: 100 });
+        assert_eq!(sizer.observe(Asked::Answered { size: 50, logs: 0 }), Change::Learned(50));
+        assert_eq!(sizer.observe(Asked::Answered { size: 50, logs: 0 }), Change::None);
+    }
+
+    #[test]
+    fn a_size_of_one_is_not_made_smaller() {
+        let mut sizer = Sizer::new(1);
+        assert_eq!(sizer.observe(Asked::Refused { size: 1 }), Change::None);
+        assert_eq!(sizer.size(), 1);
     }
 
     #[test]
     fn a_lower_head_is_waited_out() {
         assert_eq!(next(11, 5, 7, 100, NEAR_HEAD), None);
     }
+
     #[test]
     fn two_minutes_of_blocks_are_near_but_not_without_end() {
         assert_eq!(near_replicas(600, 150), 480);

@@ -1,29 +1,69 @@
 //! JSON-RPC over one HTTP client for all endpoints of a network: typed outcomes, deadlines, a size
-//! limit, batches, back-off and counts.
+//! limit, batches, retries, back-off and counts.
 //!
-//! [`Endpoint`] is also a `web3` transport, so web3's `Eth` and its types ride on it. Never knows the
+//! An [`Error`] gets its [`ErrorKind`] where it is made; nobody reads its words afterwards. Never knows the
 //! contract, and never puts more of a URL into an error than scheme, host and port.
 
 mod back_off;
+mod batching;
 mod endpoint;
 mod error;
 mod http;
 mod pool;
 mod reply;
-mod web3_transport;
+mod retry;
 
 use std::time::Duration;
 
-use jsonrpc_core::{Call, Value};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub use endpoint::Endpoint;
-pub use error::Error;
-pub use pool::Pool;
-pub use web3_transport::Node;
+pub use endpoint::{Endpoint, Together};
+pub use error::{Error, ErrorKind, Refusal};
+pub use pool::{ChainCheck, Pool};
 
 /// A JSON result as it came, not yet parsed.
 pub type Raw = Box<RawValue>;
+
+/// The result of a call, or why it has none.
+pub type Answer = Result<Raw, Error>;
+
+/// A JSON-RPC call; the endpoint numbers it when it is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// What is called.
+    pub method: Method,
+    /// A JSON array.
+    pub params: Value,
+}
+
+/// Every method that is ever called, which gives the `method` label a fixed set of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `eth_call`
+    Call,
+    /// `eth_chainId`
+    ChainId,
+    /// `eth_getBlockByNumber`
+    GetBlockByNumber,
+    /// `eth_getCode`
+    GetCode,
+    /// `eth_getLogs`
+    GetLogs,
+}
+
+impl Method {
+    /// Its name in JSON-RPC, and the value of the `method` label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Call => "eth_call",
+            Self::ChainId => "eth_chainId",
+            Self::GetBlockByNumber => "eth_getBlockByNumber",
+            Self::GetCode => "eth_getCode",
+            Self::GetLogs => "eth_getLogs",
+        }
+    }
+}
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,16 +110,14 @@ impl Outcome {
     }
 }
 
-/// Every method that is ever called, so that the `method` label has a fixed set of values.
-const METHODS: [&str; 6] =
-    ["eth_blockNumber", "eth_call", "eth_chainId", "eth_getBlockByNumber", "eth_getCode", "eth_getLogs"];
-
 /// Upper bounds of the request duration histogram, seconds; a last bucket without a bound follows.
 pub const DURATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// What became of the requests to one endpoint.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EndpointStats {
+    /// Its last use succeeded, and it is on the right chain; `None` before the first use.
+    pub healthy: Option<bool>,
     /// Requests by method, then by [`Outcome`] in the order of [`Outcome::ALL`].
     pub requests: Vec<(&'static str, [u64; Outcome::ALL.len()])>,
     /// HTTP exchanges by duration, not cumulative; the last has no upper bound.
@@ -89,13 +127,13 @@ pub struct EndpointStats {
 }
 
 impl EndpointStats {
-    fn count(&mut self, call: &Call, outcome: Outcome) {
-        let method = METHODS.into_iter().find(|known| *known == method_of(call)).unwrap_or("other");
-        let place = self.requests.iter().position(|(known, _)| *known == method).unwrap_or_else(|| {
-            self.requests.push((method, [0; Outcome::ALL.len()]));
+    fn count(&mut self, method: Method, outcome: Outcome) {
+        let name = method.name();
+        let index = self.requests.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            self.requests.push((name, [0; Outcome::ALL.len()]));
             self.requests.len() - 1
         });
-        self.requests[place].1[outcome as usize] += 1;
+        self.requests[index].1[outcome as usize] += 1;
     }
 
     fn observe(&mut self, duration: Duration) {
@@ -103,17 +141,5 @@ impl EndpointStats {
         let bucket = DURATION_BUCKETS.iter().position(|bound| seconds <= *bound);
         self.durations[bucket.unwrap_or(DURATION_BUCKETS.len())] += 1;
         self.duration_sum += seconds;
-    }
-}
-
-/// A call that is yet without an id; the endpoint numbers it when it is sent.
-pub fn call(method: &str, params: Vec<Value>) -> Call {
-    web3::helpers::build_request(0, method, params)
-}
-
-fn method_of(call: &Call) -> &str {
-    match call {
-        Call::MethodCall(call) => &call.method,
-        Call::Notification(_) | Call::Invalid { .. } => "",
     }
 }

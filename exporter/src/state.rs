@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use web3::signing::keccak256;
 use web3::types::{H160, H256};
 
+use crate::chain::BlockRef;
 use crate::ledger::Ledger;
 
 /// Changes whenever an older program would misread the file.
@@ -27,6 +28,9 @@ pub struct Saved<'a> {
     pub start_block: Option<u64>,
     /// The block at which the history begins.
     pub first_block: u64,
+    /// The first block that was read: on another chain it has another hash.
+    #[serde(default)]
+    pub anchor: Option<BlockRef>,
     /// `transaction_count()` minus buffered events, and the block at which this was last compared.
     pub compared: Option<(u64, i64)>,
     /// What the ledger was carried past without.
@@ -37,7 +41,7 @@ pub struct Saved<'a> {
 }
 
 /// A range that was counted although logs of it were missing.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// Its first block.
     pub first: u64,
@@ -152,6 +156,7 @@ mod tests {
             contract: H160::repeat_byte(1),
             start_block: Some(5),
             first_block: 5,
+            anchor: None,
             compared: Some((9, 0)),
             gaps: Cow::Owned(Vec::new()),
             ledger: Cow::Owned(Ledger::default()),

@@ -1,19 +1,17 @@
-//! The contract's views, all at one block and in one round trip, through web3's `Eth` on our transport.
+//! The contract's views, all at one block and in one exchange.
 //!
-//! A view that the contract does not have is told from one that could not be read.
+//! A view that the contract does not have is told from one that could not be read. Makes calls and reads
+//! their answers; sends nothing itself.
 
-use std::sync::Arc;
-
-use futures_util::future::join_all;
-use web3::api::{Eth, Namespace};
+use serde_json::json;
 use web3::ethabi::Token;
-use web3::transports::Batch;
-use web3::types::{BlockNumber, Bytes, CallRequest, H160, U256};
+use web3::types::{Bytes, H160, U256};
 
+use crate::chain::{self, Incomplete};
 use crate::decode::ABI;
-use crate::rpc::{self, Endpoint, Node};
+use crate::rpc::{self, Answer, Call, ErrorKind, Method, Refusal};
 
-/// Every view, and no other call, in the order of their fields.
+/// Every view of [`Views`], in the order of its fields.
 const VIEWS: [&str; 5] =
     ["owner", "paused", "circuit_breaker_active", "transaction_count", "coordination_window"];
 
@@ -36,99 +34,126 @@ pub struct Views {
     pub variant: Option<&'static str>,
 }
 
-/// All views at this block.
+/// Why a view has no value.
+#[derive(Clone, Debug)]
+pub enum Unread {
+    /// The call failed.
+    Rpc(rpc::Error),
+    /// The answer is not what it should be.
+    Malformed(Incomplete),
+}
+
+/// The calls for all views and for the code, at this block.
+pub fn calls(contract: H160, block: u64) -> Vec<Call> {
+    let views = VIEWS.iter().map(|view| call(contract, view, block));
+    std::iter::once(code_call(contract, block)).chain(views).collect()
+}
+
+/// The views, from the answers to [`calls`].
 ///
 /// # Errors
 /// The first view that could not be read, other than for the contract not having it.
-pub async fn read(endpoint: Arc<Endpoint>, contract: H160, block: u64) -> Result<Views, rpc::Error> {
-    let batch = Batch::new(Node(endpoint));
-    let eth = Eth::new(batch.clone());
-    let at = BlockNumber::Number(block.into());
-    let code = eth.code(contract, Some(at));
-    let calls: Vec<_> = VIEWS.iter().map(|view| eth.call(request(contract, view), Some(at.into()))).collect();
-    batch.submit_batch().await.map_err(from_web3)?;
-    let exists = !code.await.map_err(from_web3)?.0.is_empty();
-    let mut values = VIEWS.iter().zip(join_all(calls).await).map(|(view, answer)| value(view, answer));
-    let mut next = || values.next().transpose().map(Option::flatten);
-    let (owner, paused, breaker, count, window) = (next()?, next()?, next()?, next()?, next()?);
-    let paused = paused.and_then(Token::into_bool);
+pub fn read(answers: Vec<Answer>) -> Result<Views, Unread> {
+    let mut answers = answers.into_iter();
+    let missing = || Err(rpc::Error::new(ErrorKind::Unreadable, "no answer"));
+    let exists = has_code(answers.next().unwrap_or_else(missing))?;
+    let mut next = |view| value(view, answers.next().unwrap_or_else(missing));
+    let [owner, paused, breaker, count, window] = VIEWS.map(&mut next);
+    let paused = paused?.and_then(Token::into_bool);
     Ok(Views {
         exists: Some(exists),
-        owner: owner.and_then(Token::into_address),
+        owner: owner?.and_then(Token::into_address),
         paused,
-        circuit_breaker: breaker.and_then(Token::into_bool),
-        transaction_count: count.and_then(Token::into_uint),
-        coordination_window: window.and_then(Token::into_uint),
+        circuit_breaker: breaker?.and_then(Token::into_bool),
+        transaction_count: count?.and_then(Token::into_uint),
+        coordination_window: window?.and_then(Token::into_uint),
         variant: exists.then_some(if paused.is_some() { "buffer" } else { "simple" }),
     })
 }
 
-/// Whether there is code at the address at a block that may be long past.
+/// The call of a view without parameters.
+pub fn call(contract: H160, view: &str, block: u64) -> Call {
+    // Views take no parameters, so the selector is the whole input.
+    let selector = ABI.function(view).map(web3::ethabi::Function::short_signature);
+    let request = json!({"to": contract, "data": Bytes(selector.unwrap_or_default().to_vec())});
+    Call { method: Method::Call, params: json!([request, chain::hex(block)]) }
+}
+
+/// What a view returned; `None` where the contract has no such view.
 ///
 /// # Errors
-/// The node does not have the state of that block, or could not be asked.
-pub async fn exists_at(endpoint: Arc<Endpoint>, contract: H160, block: u64) -> Result<bool, rpc::Error> {
-    let at = BlockNumber::Number(block.into());
-    let code = Eth::new(Node(endpoint)).code(contract, Some(at)).await.map_err(from_web3)?;
+/// It could not be read.
+pub fn value(view: &str, answer: Answer) -> Result<Option<Token>, Unread> {
+    let raw = match answer {
+        Ok(raw) => raw,
+        Err(rpc::Error { kind: ErrorKind::Rpc(Refusal::Reverted), .. }) => return Ok(None),
+        Err(error) => return Err(Unread::Rpc(error)),
+    };
+    let returned: Bytes = chain::parse(&raw, view).map_err(Unread::Malformed)?;
+    let function = ABI.function(view).ok();
+    Ok(function.and_then(|function| function.decode_output(&returned.0).ok()?.pop()))
+}
+
+/// The call that asks for the code at the address.
+pub fn code_call(contract: H160, block: u64) -> Call {
+    Call { method: Method::GetCode, params: json!([contract, chain::hex(block)]) }
+}
+
+/// Whether there is code, from the answer to [`code_call`].
+///
+/// # Errors
+/// It could not be read.
+pub fn has_code(answer: Answer) -> Result<bool, Unread> {
+    let code: Bytes = chain::parse(&answer.map_err(Unread::Rpc)?, "code").map_err(Unread::Malformed)?;
     Ok(!code.0.is_empty())
-}
-
-/// The call of a view, for a batch of the caller's own.
-pub fn request(contract: H160, view: &str) -> CallRequest {
-    // Views take no parameters, so the selector is the whole input.
-    let input = ABI.function(view).map(|function| function.short_signature().to_vec());
-    CallRequest { to: Some(contract), data: input.ok().map(Bytes), ..CallRequest::default() }
-}
-
-/// The value of a view, from what its call returned; `None` where the contract has no such view.
-pub fn decode(view: &str, returned: &Bytes) -> Option<Token> {
-    ABI.function(view).ok()?.decode_output(&returned.0).ok()?.pop()
-}
-
-fn value(view: &str, answer: web3::Result<Bytes>) -> Result<Option<Token>, rpc::Error> {
-    match answer.map_err(from_web3) {
-        Ok(returned) => Ok(decode(view, &returned)),
-        Err(error) if error.is_revert() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn from_web3(error: web3::Error) -> rpc::Error {
-    match error {
-        web3::Error::Rpc(error) => rpc::Error::told(error.code.code(), error.message),
-        // Its words quote the answer, which may quote a key.
-        web3::Error::Decoder(_) => rpc::Error::new(rpc::Outcome::Invalid, "cannot read the answer to a call"),
-        other => rpc::Error::new(rpc::Outcome::Invalid, other),
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use web3::types::U256;
-
     use super::*;
+
+    fn raw(json: &str) -> Answer {
+        Ok(serde_json::value::RawValue::from_string(json.to_owned()).unwrap())
+    }
 
     #[test]
     fn a_missing_view_is_told_from_a_failed_read() {
-        let number = value("transaction_count", Ok(Bytes([0; 32].to_vec())));
+        let number = value("transaction_count", raw(&format!("\"0x{}\"", "0".repeat(64))));
         assert_eq!(number.unwrap(), Some(Token::Uint(U256::zero())));
-        assert_eq!(value("paused", Ok(Bytes(vec![]))).unwrap(), None);
-        let answer = |code: i64, message: &str| {
-            Err(web3::Error::Rpc(jsonrpc_core::Error {
-                code: code.into(),
-                message: message.into(),
-                data: None,
-            }))
-        };
-        assert_eq!(value("paused", answer(3, "error 3: execution reverted")).unwrap(), None);
-        assert_eq!(value("paused", answer(-32000, "execution reverted")).unwrap(), None);
-        assert!(value("paused", answer(-32000, "missing trie node")).is_err());
+        assert_eq!(value("paused", raw("\"0x\"")).unwrap(), None);
+        let error = |code: i64, message: &str| Err(rpc::Error::rpc(code, message));
+        assert_eq!(value("paused", error(3, "execution reverted")).unwrap(), None);
+        assert_eq!(value("paused", error(-32000, "execution reverted")).unwrap(), None);
+        assert!(matches!(value("paused", error(-32000, "missing trie node")), Err(Unread::Rpc(_))));
+        assert!(matches!(value("paused", raw("[{}]")), Err(Unread::Malformed(_))));
     }
 
     #[test]
     fn every_view_is_in_the_abi() {
         for view in VIEWS {
-            assert_eq!(request(H160::zero(), view).data.map(|data| data.0.len()), Some(4), "{view}");
+            let call = call(H160::zero(), view, 1);
+            assert_eq!(call.params[0]["data"].as_str().map(str::len), Some(10), "{view}");
         }
+    }
+
+    #[test]
+    fn the_variant_is_that_of_its_views() {
+        let word = |last: &str| raw(&format!("\"0x{last:0>64}\""));
+        let reverted = || Err(rpc::Error::rpc(3, "execution reverted"));
+        let simple = vec![raw("\"0x60\""), word("7"), reverted(), reverted(), word("2"), word("1e")];
+        let views = read(simple).unwrap();
+        assert_eq!(
+            (views.variant, views.paused, views.coordination_window),
+            (Some("simple"), None, Some(30.into()))
+        );
+        let buffer = vec![raw("\"0x60\""), word("7"), word("1"), word("0"), word("2"), word("1e")];
+        let views = read(buffer).unwrap();
+        assert_eq!(
+            (views.variant, views.paused, views.circuit_breaker),
+            (Some("buffer"), Some(true), Some(false))
+        );
+        let none = vec![raw("\"0x\""), reverted(), reverted(), reverted(), reverted(), reverted()];
+        assert_eq!((read(none.clone()).unwrap().exists, read(none).unwrap().variant), (Some(false), None));
+        assert!(read(vec![raw("\"0x60\"")]).is_err());
     }
 }

@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use super::Follower;
-use super::late::Gaps;
+use super::history::CountCheck;
 use crate::state::{self, Saved};
 
 impl Follower {
@@ -29,11 +29,13 @@ impl Follower {
                 let block = saved.ledger.block().map(|block| block.number);
                 tracing::info!(network, block, chain_id = saved.chain_id, "resuming from saved state");
                 self.chain_id = Some(saved.chain_id);
-                self.first_block = Some(saved.first_block);
-                self.compared = saved.compared;
-                self.gaps = Gaps::new(saved.gaps.into_owned());
                 self.saved_block = saved.ledger.block();
-                self.ledger = saved.ledger.into_owned();
+                self.history.first_block = Some(saved.first_block);
+                self.history.anchor = saved.anchor;
+                self.history.count_check =
+                    saved.compared.map(|(block, missing)| CountCheck { block, missing });
+                self.history.gaps = saved.gaps.into_owned();
+                self.history.ledger = saved.ledger.into_owned();
             }
             Err(why) => tracing::warn!(network, file = %path.display(),
                 "saved state {why}: everything is read from the chain again"),
@@ -42,8 +44,10 @@ impl Follower {
 
     /// Saves progress when that is due and there is any.
     pub(super) fn save_if(&mut self, due: bool) {
-        let block = self.ledger.block();
-        let (Some(path), Some(chain_id), Some(first_block)) = (&self.state, self.chain_id, self.first_block)
+        let history = &self.history;
+        let block = history.ledger.block();
+        let (Some(path), Some(chain_id), Some(first_block)) =
+            (&self.state, self.chain_id, history.first_block)
         else {
             return;
         };
@@ -56,9 +60,10 @@ impl Follower {
             contract: self.network.contract,
             start_block: self.network.start_block,
             first_block,
-            compared: self.compared,
-            gaps: Cow::Borrowed(&self.gaps.known),
-            ledger: Cow::Borrowed(&self.ledger),
+            anchor: history.anchor,
+            compared: history.count_check.map(|check| (check.block, check.missing)),
+            gaps: Cow::Borrowed(&history.gaps),
+            ledger: Cow::Borrowed(&history.ledger),
         };
         // The disk may be slow; scrapes go on meanwhile on the other worker.
         match block_in_place(|| state::save(path, &saved)) {

@@ -97,41 +97,41 @@ impl Histogram {
         self.exemplars[bucket] = Some(exemplar);
     }
 
-    /// Never below `floor`, bucket by cumulative bucket.
-    fn hold(&self, floor: &Self) -> Self {
-        let mut held = self.clone();
-        let (mut own, mut least, mut below) = (0, 0, 0);
-        for (place, bucket) in held.buckets.iter_mut().enumerate() {
+    /// Never below `least`, bucket by cumulative bucket.
+    fn at_least(&self, least: &Self) -> Self {
+        let mut raised = self.clone();
+        let (mut own, mut lower, mut below) = (0, 0, 0);
+        for (place, bucket) in raised.buckets.iter_mut().enumerate() {
             own += self.buckets[place];
-            least += floor.buckets[place];
-            let cumulative = own.max(least);
+            lower += least.buckets[place];
+            let cumulative = own.max(lower);
             *bucket = cumulative - below;
             below = cumulative;
         }
-        held.sum = self.sum.max(floor.sum);
-        held
+        raised.sum = self.sum.max(least.sum);
+        raised
     }
 }
 
 impl Counts {
-    /// Never below `floor`, series by series: what was exposed before a reorganisation holds until the
+    /// Never below `least`, series by series: what was exposed before a reorganisation holds until the
     /// chain catches up.
-    pub fn hold(&self, floor: &Self) -> Self {
-        let mut held = self.clone();
-        held.buffered = self.buffered.max(floor.buffered);
-        held.ready = self.ready.max(floor.ready);
-        held.undecodable = self.undecodable.max(floor.undecodable);
-        raise(&mut held.failed, &floor.failed);
-        raise(&mut held.settled, &floor.settled);
-        raise(&mut held.events, &floor.events);
-        held.resolution_time = self.resolution_time.hold(&floor.resolution_time);
-        held.resolution_delay = self.resolution_delay.hold(&floor.resolution_delay);
-        held
+    pub fn at_least(&self, least: &Self) -> Self {
+        let mut raised = self.clone();
+        raised.buffered = self.buffered.max(least.buffered);
+        raised.ready = self.ready.max(least.ready);
+        raised.undecodable = self.undecodable.max(least.undecodable);
+        raise(&mut raised.failed, &least.failed);
+        raise(&mut raised.settled, &least.settled);
+        raise(&mut raised.events, &least.events);
+        raised.resolution_time = self.resolution_time.at_least(&least.resolution_time);
+        raised.resolution_delay = self.resolution_delay.at_least(&least.resolution_delay);
+        raised
     }
 }
 
-fn raise(values: &mut [u64], floor: &[u64]) {
-    for (value, least) in values.iter_mut().zip(floor) {
+fn raise(values: &mut [u64], least: &[u64]) {
+    for (value, least) in values.iter_mut().zip(least) {
         *value = (*value).max(*least);
     }
 }

@@ -217,19 +217,19 @@ proptest! {
         apply(&mut before, &old);
         apply(&mut after, &new);
         let (floor, truth) = (before.counts(), after.counts());
-        let held = truth.hold(floor);
-        prop_assert!(held.buffered >= floor.buffered && held.buffered >= truth.buffered);
+        let raised = truth.at_least(floor);
+        prop_assert!(raised.buffered >= floor.buffered && raised.buffered >= truth.buffered);
         let cumulative = |histogram: &Histogram| {
             histogram.buckets.iter().scan(0, |sum, n| { *sum += n; Some(*sum) }).collect::<Vec<_>>()
         };
-        for ((held, floor), truth) in cumulative(&held.resolution_time)
+        for ((raised, floor), truth) in cumulative(&raised.resolution_time)
             .into_iter()
             .zip(cumulative(&floor.resolution_time))
             .zip(cumulative(&truth.resolution_time))
         {
-            prop_assert_eq!(held, floor.max(truth));
+            prop_assert_eq!(raised, floor.max(truth));
         }
-        prop_assert_eq!(&truth.hold(truth), truth);
+        prop_assert_eq!(&truth.at_least(truth), truth);
     }
 }
 

@@ -1,77 +1,112 @@
-//! When an endpoint that failed may be asked again: later with every failure in a row, with jitter.
+//! The health of an endpoint, a circuit breaker: healthy, resting after a failure, on trial after the rest.
 //!
 //! Tells exchanges that fail from uses that come to nothing although exchanges succeed: of an endpoint that
 //! only fails at logs, the head can be read again and again. Never waits, never logs, and is told the time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The first wait; it doubles with each further failure.
+use tokio::time::Instant;
+
+/// The first rest; it doubles with each further failure in a row.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// Longer than this an endpoint is never left alone, so that it is back soon after it is well.
+/// Longer than this an endpoint is never left alone, so that it is back soon after it recovers.
 const LONGEST: Duration = Duration::from_secs(16);
+
+/// Whether an endpoint is to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Its last exchange succeeded, and its last use was no failure.
+    Healthy,
+    /// It failed, and is left alone until then.
+    Resting { until: Instant },
+    /// The rest is over, and nothing has shown yet that it recovered.
+    OnTrial,
+}
+
+/// What an exchange that succeeded says about the failures before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// Nothing new.
+    None,
+    /// The first failure after it was healthy.
+    Failed,
+    /// It recovered from so many failures.
+    Recovered { failures: u32 },
+}
 
 #[derive(Debug, Default)]
 pub(super) struct BackOff {
-    /// Exchanges that failed since one succeeded.
+    /// Failed exchanges since one succeeded.
     failures: u32,
-    /// Uses in vain since one led to its end.
-    in_vain: u32,
+    /// Unproductive uses since one was completed.
+    unproductive: u32,
+    /// When the last exchange failed.
+    failed_at: Option<Instant>,
     until: Option<Instant>,
 }
 
 impl BackOff {
-    /// The last exchange did not fail, nor did anything since.
-    pub(super) fn is_well(&self) -> bool {
+    pub(super) fn state(&self, now: Instant) -> State {
+        match self.until.filter(|until| *until > now) {
+            Some(until) => State::Resting { until },
+            None if self.failures == 0 => State::Healthy,
+            None => State::OnTrial,
+        }
+    }
+
+    /// The last exchange did not fail, nor did a use since.
+    pub(super) fn is_healthy(&self) -> bool {
         self.failures == 0
     }
 
-    /// Until when to leave the endpoint alone.
-    pub(super) fn until(&self) -> Option<Instant> {
-        self.until
-    }
-
-    /// An exchange failed, and the server may have asked for a wait; true for the first in a row.
-    pub(super) fn failed(&mut self, now: Instant, asked: Option<Duration>) -> bool {
+    /// An exchange that was `started` then failed, and the server may have asked for a rest. Exchanges that
+    /// were under way together fail together, and count once.
+    pub(super) fn record_failure(&mut self, started: Instant, now: Instant, asked: Option<Duration>) -> News {
+        if self.failures > 0 && self.failed_at.is_some_and(|failed| started <= failed) {
+            self.rest(now, asked, self.failures);
+            return News::None;
+        }
+        let news = if self.failures == 0 && self.unproductive == 0 { News::Failed } else { News::None };
         self.failures = self.failures.saturating_add(1);
-        self.extend(now, asked);
-        self.failures == 1 && self.in_vain == 0
+        self.failed_at = Some(now);
+        self.rest(now, asked, self.failures.max(self.unproductive));
+        news
     }
 
-    /// The endpoint was used in vain; true where that is the first one hears of trouble.
-    pub(super) fn was_in_vain(&mut self, now: Instant) -> bool {
-        let known = self.failures > 0 || self.in_vain > 0;
+    /// A use of the endpoint came to nothing.
+    pub(super) fn record_unproductive(&mut self, now: Instant) -> News {
+        let known = self.failures > 0 || self.unproductive > 0;
         self.failures = self.failures.max(1);
-        self.in_vain = self.in_vain.saturating_add(1);
-        self.extend(now, None);
-        !known
+        self.failed_at = Some(now);
+        self.unproductive = self.unproductive.saturating_add(1);
+        self.rest(now, None, self.failures.max(self.unproductive));
+        if known { News::None } else { News::Failed }
     }
 
-    /// An exchange succeeded; the number of failures if they are over with that. One that began before the
-    /// last failure ends none.
-    pub(super) fn succeeded(&mut self, now: Instant) -> Option<u32> {
-        if self.until.is_some_and(|until| until > now) {
-            return None;
+    /// An exchange that was `started` then succeeded. One from before the last failure shows nothing.
+    pub(super) fn record_success(&mut self, started: Instant) -> News {
+        if self.failures == 0 || self.failed_at.is_some_and(|failed| started < failed) {
+            return News::None;
         }
         let failures = std::mem::take(&mut self.failures);
-        if self.in_vain > 0 {
-            return None;
-        }
         self.until = None;
-        Some(failures).filter(|failures| *failures > 0)
+        if self.unproductive > 0 { News::None } else { News::Recovered { failures } }
     }
 
-    /// The endpoint was used to the end; the number of uses in vain that this ends.
-    pub(super) fn served(&mut self) -> Option<u32> {
-        Some(std::mem::take(&mut self.in_vain)).filter(|in_vain| *in_vain > 0)
+    /// A use of the endpoint was completed, or got something done.
+    pub(super) fn record_completed(&mut self) -> News {
+        match std::mem::take(&mut self.unproductive) {
+            0 => News::None,
+            failures => News::Recovered { failures },
+        }
     }
 
-    fn extend(&mut self, now: Instant, asked: Option<Duration>) {
-        let before = self.failures.max(self.in_vain).saturating_sub(1);
-        let wait = FIRST.saturating_mul(1 << before.min(10)).min(LONGEST);
+    fn rest(&mut self, now: Instant, asked: Option<Duration>, row: u32) {
+        let rest = FIRST.saturating_mul(1 << row.saturating_sub(1).min(10)).min(LONGEST);
         // The jitter keeps many exporters from coming back at the same moment.
-        let wait = wait.mul_f64(0.75 + fastrand::f64() / 2.0);
-        self.until = self.until.max(Some(now + asked.map_or(wait, |asked| asked.max(wait))));
+        let rest = rest.mul_f64(0.75 + fastrand::f64() / 2.0);
+        self.until = self.until.max(Some(now + asked.map_or(rest, |asked| asked.max(rest))));
     }
 }
 
@@ -79,39 +114,76 @@ impl BackOff {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_success_ends_failures_but_not_uses_in_vain() {
-        let (mut back_off, mut now) = (BackOff::default(), Instant::now());
-        assert!(back_off.failed(now, None) && !back_off.failed(now, None) && !back_off.is_well());
-        now += LONGEST;
-        assert_eq!(back_off.succeeded(now), Some(2));
-        assert!(back_off.is_well() && back_off.until().is_none());
+    const SECOND: Duration = Duration::from_secs(1);
 
-        assert!(back_off.was_in_vain(now) && !back_off.is_well());
-        for uses in 2..9 {
-            now += 2 * LONGEST;
-            assert_eq!(back_off.succeeded(now), None);
-            assert!(back_off.is_well() && !back_off.was_in_vain(now) && !back_off.is_well());
-            let wait = back_off.until().unwrap() - now;
-            let expected = FIRST.saturating_mul(1 << (uses - 1)).min(LONGEST);
-            assert!(wait >= expected.mul_f64(0.75) && wait <= expected.mul_f64(1.25), "{uses}: {wait:?}");
-        }
+    #[test]
+    fn a_failure_rests_a_trial_shows_a_success_ends_it() {
+        let (mut back_off, mut now) = (BackOff::default(), Instant::now());
+        assert_eq!(back_off.state(now), State::Healthy);
+        assert_eq!(back_off.record_failure(now, now, None), News::Failed);
+        assert!(matches!(back_off.state(now), State::Resting { .. }));
+        now += 2 * SECOND;
+        assert_eq!(back_off.state(now), State::OnTrial);
+        assert_eq!(back_off.record_failure(now, now, None), News::None);
         now += 2 * LONGEST;
-        assert_eq!(back_off.succeeded(now), None);
-        assert_eq!(back_off.served(), Some(8));
-        assert_eq!((back_off.served(), back_off.succeeded(now)), (None, None));
-        assert!(back_off.until().is_none());
+        assert_eq!(back_off.record_success(now), News::Recovered { failures: 2 });
+        assert_eq!(back_off.state(now), State::Healthy);
     }
 
     #[test]
-    fn what_the_server_asks_for_is_kept_to() {
+    fn rests_grow_with_failures_in_a_row_alone() {
+        let (mut back_off, mut now) = (BackOff::default(), Instant::now());
+        for row in 0..9 {
+            back_off.record_failure(now, now, None);
+            let State::Resting { until } = back_off.state(now) else { panic!("no rest") };
+            let expected = FIRST.saturating_mul(1 << row).min(LONGEST);
+            let rest = until - now;
+            assert!(rest >= expected.mul_f64(0.75) && rest <= expected.mul_f64(1.25), "{row}: {rest:?}");
+            now = until;
+        }
+        back_off.record_success(now);
+        back_off.record_failure(now, now, None);
+        let State::Resting { until } = back_off.state(now) else { panic!("no rest") };
+        assert!(until - now <= FIRST.mul_f64(1.25));
+    }
+
+    #[test]
+    fn exchanges_that_fail_together_count_once() {
+        let (mut back_off, start) = (BackOff::default(), Instant::now());
+        for after in 1..=3 {
+            back_off.record_failure(start, start + after * SECOND, None);
+        }
+        assert_eq!(back_off.record_success(start + 4 * SECOND), News::Recovered { failures: 1 });
+    }
+
+    #[test]
+    fn a_success_ends_failures_but_not_unproductive_uses() {
+        let (mut back_off, mut now) = (BackOff::default(), Instant::now());
+        assert_eq!(back_off.record_unproductive(now), News::Failed);
+        for uses in 1..8 {
+            now += 2 * LONGEST;
+            assert_eq!(back_off.record_success(now), News::None);
+            assert_eq!(back_off.state(now), State::Healthy);
+            assert_eq!(back_off.record_unproductive(now), News::None);
+            let State::Resting { until } = back_off.state(now) else { panic!("no rest") };
+            assert!(until - now >= FIRST.saturating_mul(1 << uses).min(LONGEST).mul_f64(0.75), "{uses}");
+        }
+        now += 2 * LONGEST;
+        back_off.record_success(now);
+        assert_eq!(back_off.record_completed(), News::Recovered { failures: 8 });
+        assert_eq!(back_off.record_completed(), News::None);
+    }
+
+    #[test]
+    fn what_the_server_asks_for_is_kept_to_until_an_answer_shows_better() {
         let (mut back_off, now) = (BackOff::default(), Instant::now());
-        let minute = Duration::from_secs(60);
-        back_off.failed(now, Some(minute));
-        back_off.was_in_vain(now);
+        let minute = 60 * SECOND;
+        back_off.record_failure(now, now, Some(minute));
+        back_off.record_unproductive(now);
         // One that was under way when the other failed.
-        assert_eq!(back_off.succeeded(now + minute / 2), None);
-        assert!(!back_off.is_well());
-        assert_eq!(back_off.until(), Some(now + minute));
+        assert_eq!(back_off.record_success(now - SECOND), News::None);
+        assert_eq!(back_off.state(now), State::Resting { until: now + minute });
+        back_off.record_success(now + SECOND);
+        assert_eq!(back_off.state(now + SECOND), State::Healthy);
     }
 }

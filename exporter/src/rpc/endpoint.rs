@@ -1,284 +1,417 @@
 //! One endpoint: sends calls, in a batch where batches work, and gives each its own outcome.
 //!
-//! Asks again only where a replica was behind or a batch refused; never waits for more than the request
-//! time-out an exchange.
+//! Tries again at once what fails in passing (see `retry`); everything else is told to whoever asked, and to
+//! the back-off. Never waits for more than the request time-out an exchange.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
-use jsonrpc_core::{Call, Id};
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::back_off::BackOff;
+use super::back_off::{BackOff, News, State};
+use super::batching::Batching;
 use super::http::{HttpClient, HttpEndpoint};
 use super::reply::{batch_replies, single_reply};
-use super::{EndpointStats, Error, Outcome, Raw, method_of};
+use super::retry::{self, Next};
+use super::{Answer, Call, EndpointStats, Error, ErrorKind, Method};
 use crate::config;
+use crate::plan::{Asked, Sizer};
 
-/// An endpoint that refused a batch is given another chance after this long.
-const BATCH_RETRY: Duration = Duration::from_secs(600);
+/// At most so many calls are put into one exchange.
+const CALLS_AT_ONCE: u64 = 100;
 
-/// One endpoint of a network. Cheap to share; all state is behind short locks.
+/// One endpoint of a network. Cheap to share; all that changes is behind one short lock.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Its place in the configuration's list, from 0.
-    pub place: usize,
+    /// Its index in the configuration's list, from 0.
+    pub index: usize,
     network: String,
     http: HttpEndpoint,
     timeout: Duration,
-    stats: Mutex<EndpointStats>,
-    singles_until: Mutex<Option<Instant>>,
-    back_off: Mutex<BackOff>,
+    memory: Mutex<Memory>,
 }
 
+/// What was learned of an endpoint as one that answers calls.
+#[derive(Debug)]
+struct Memory {
+    stats: EndpointStats,
+    back_off: BackOff,
+    batching: Batching,
+    /// How many calls it answers in one exchange.
+    calls: Sizer,
+}
+
+/// What became of calls that one replica had to answer together.
+#[derive(Debug)]
+pub enum Together {
+    /// One outcome each, in their order. From the bound on, all of one exchange.
+    Answered(Vec<Answer>),
+    /// The endpoint does not answer them in one exchange, it seems: they are to be asked for in another way.
+    /// If that succeeds, [`Endpoint::record_refused_batch`] is to hear of it.
+    Refused(Error),
+}
+
+/// How an exchange ended.
+type Exchange = Result<Vec<Answer>, Error>;
+
 impl Endpoint {
-    /// The endpoint at this place of the list.
-    pub fn new(place: usize, network: &config::Network, client: HttpClient) -> Self {
+    /// The endpoint at this index of the list.
+    pub(super) fn new(index: usize, network: &config::Network, client: HttpClient) -> Self {
+        let memory = Memory {
+            stats: EndpointStats::default(),
+            back_off: BackOff::default(),
+            batching: Batching::default(),
+            calls: Sizer::new(CALLS_AT_ONCE),
+        };
         Self {
-            place,
+            index,
             network: network.name.clone(),
-            http: HttpEndpoint::new(&network.endpoints[place], client),
+            http: HttpEndpoint::new(&network.endpoints[index], client),
             timeout: network.request_timeout,
-            stats: Mutex::default(),
-            singles_until: Mutex::default(),
-            back_off: Mutex::default(),
+            memory: Mutex::new(memory),
         }
     }
 
-    /// Its place as people count, from 1: the `endpoint` label.
+    /// Its number in the list, from 1: the `endpoint` label.
     pub fn number(&self) -> usize {
-        self.place + 1
+        self.index + 1
     }
 
-    /// Scheme, host and port: all of the URL that may be shown.
-    pub fn shown(&self) -> &config::Url {
+    /// Prints as scheme, host and port: all of the URL that may be shown.
+    pub fn url(&self) -> &config::Url {
         self.http.url()
     }
 
     /// What became of the requests so far.
     pub fn stats(&self) -> EndpointStats {
-        locked(&self.stats).clone()
+        let memory = self.memory();
+        let used = !memory.stats.requests.is_empty();
+        EndpointStats { healthy: used.then(|| memory.back_off.is_healthy()), ..memory.stats.clone() }
     }
 
-    /// Whether calls sent together are answered by one exchange, and so by one replica.
-    pub fn batches(&self) -> bool {
-        locked(&self.singles_until).is_none_or(|until| Instant::now() >= until)
+    /// Whether so many calls that are sent together are answered by one exchange, and so by one replica.
+    pub fn batches(&self, calls: usize) -> bool {
+        self.memory().batching.allows(calls, Instant::now())
     }
 
     /// Its last exchange did not fail, nor its last use.
-    pub fn is_well(&self) -> bool {
-        locked(&self.back_off).is_well()
+    pub fn is_healthy(&self) -> bool {
+        self.memory().back_off.is_healthy()
     }
 
     /// Until when it is to be left alone after failures; `None` when it need not be.
-    pub fn backs_off_until(&self) -> Option<Instant> {
-        locked(&self.back_off).until().filter(|until| *until > Instant::now())
-    }
-
-    /// It could not be used to the end, though exchanges with it may have succeeded.
-    pub fn was_in_vain(&self, error: &Error) {
-        let news = locked(&self.back_off).was_in_vain(Instant::now());
-        self.log_failure(news, error);
-    }
-
-    /// It was used to the end.
-    pub fn served(&self) {
-        let over = locked(&self.back_off).served();
-        self.log_recovery(over);
-    }
-
-    /// Once for a row of failures: one that goes on for days must not fill a disk.
-    fn log_failure(&self, first: bool, error: &Error) {
-        if first {
-            tracing::warn!(network = %self.network, endpoint = self.number(), url = %self.http.url(), error = %error.message,
-                "endpoint failed");
-        } else {
-            tracing::debug!(network = %self.network, endpoint = self.number(), url = %self.http.url(),
-                error = %error.message, "endpoint failed again");
+    pub fn resting_until(&self) -> Option<Instant> {
+        match self.memory().back_off.state(Instant::now()) {
+            State::Resting { until } => Some(until),
+            State::Healthy | State::OnTrial => None,
         }
     }
 
-    fn log_recovery(&self, failures: Option<u32>) {
-        if let Some(failures) = failures {
-            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.http.url(), failures,
-                "endpoint is well again");
-        }
+    /// A use of it came to nothing, though exchanges with it may have succeeded.
+    pub fn record_unproductive(&self, why: &str) {
+        let news = self.memory().back_off.record_unproductive(Instant::now());
+        self.log_failure(news, why);
     }
 
-    /// Sends calls together: one outcome each, in their order.
-    ///
-    /// Where a replica did not have a block, that call and all after it are sent once more: calls for later
-    /// blocks go after those for earlier ones, and what such a replica answers in part goes last.
-    ///
-    /// Where the endpoint does not do batches they go one after the other, up to the first failure of
-    /// the endpoint itself; the rest then fail alike without being sent.
-    pub async fn send(&self, calls: Vec<Call>) -> Vec<Result<Raw, Error>> {
-        if calls.len() < 2 || !self.batches() {
-            return self.one_by_one(&calls).await;
-        }
-        let mut results = self.batch(&calls).await;
-        // Logs of one replica prove nothing beside the blocks of another.
-        let first = match results.iter().position(is_behind) {
-            Some(first) if !asks_for_logs(&calls[first]) => first,
-            Some(first) if results[first].as_ref().is_err_and(|error| error.outcome == Outcome::RpcError) => {
-                0
-            }
-            _ => return results,
-        };
-        let rest = &calls[first..];
-        if !self.in_parts(rest, &results[first..]) && self.batches() {
-            results.splice(first.., self.batch(rest).await);
-        }
-        // Logs are of no use but in one exchange with their blocks.
-        if self.in_parts(rest, &results[first..]) && !rest.last().is_some_and(asks_for_logs) {
-            results.splice(first.., self.one_by_one(rest).await);
-        }
-        results
+    /// A use of it was completed, or got something done.
+    pub fn record_completed(&self) {
+        let news = self.memory().back_off.record_completed();
+        self.log_recovery(news);
     }
 
-    /// Gives up batches where an answer follows one for which the replica was behind: it must be another
-    /// replica's. Logs say nothing, as one that is behind answers with those that it has.
-    fn in_parts(&self, calls: &[Call], results: &[Result<Raw, Error>]) -> bool {
-        let answers = calls.iter().zip(results).filter(|(call, _)| !asks_for_logs(call));
-        let parts =
-            answers.map(|(_, result)| result).skip_while(|result| !is_behind(result)).any(Result::is_ok);
-        if parts && self.batches() {
-            self.give_up_batches("parts of a batch are answered by replicas that lag");
-        }
-        parts
-    }
-
-    async fn batch(&self, calls: &[Call]) -> Vec<Result<Raw, Error>> {
-        if let [_] = calls {
-            return self.single(calls).await;
-        }
-        let answer = self.exchange(calls).await;
-        let answer = answer.and_then(|body| batch_replies(&body, calls.len()));
-        let answer = answer.and_then(|results| refused_alike(&results).map_or(Ok(results), Err));
-        match answer {
-            Ok(results) => self.counted(calls, results),
-            Err(error) => match error.outcome {
-                Outcome::Http | Outcome::Invalid | Outcome::RpcError => {
-                    calls.iter().for_each(|call| locked(&self.stats).count(call, error.outcome));
-                    self.without_batch(calls, error).await
-                }
-                _ => self.counted(calls, calls.iter().map(|_| Err(error.clone())).collect()),
-            },
-        }
+    /// Calls that came to nothing in one exchange passed one by one.
+    pub fn record_refused_batch(&self, calls: usize, why: &Error) {
+        let given_up = self.memory().batching.refused(calls, Instant::now());
+        self.log_batching(given_up, &why.message);
     }
 
     /// Sends one call.
-    pub async fn send_one(&self, call: Call) -> Result<Raw, Error> {
-        let nothing = Error::new(Outcome::Invalid, "no answer");
-        self.send(vec![call]).await.pop().unwrap_or(Err(nothing))
+    pub async fn ask(&self, call: Call) -> Answer {
+        self.single(&call).await
     }
 
-    /// A batch was refused. Batches are given up only if the same calls pass one by one, for otherwise
-    /// the endpoint is ill, and that says nothing about batches.
-    async fn without_batch(&self, calls: &[Call], refusal: Error) -> Vec<Result<Raw, Error>> {
-        let results = self.one_by_one(calls).await;
-        let passed = |result: &Result<Raw, Error>| {
-            result.as_ref().err().is_none_or(|error| error.outcome == Outcome::RpcError)
-        };
-        if results.iter().all(passed) && results.iter().any(Result::is_ok) {
-            self.give_up_batches(&self.http.redacted(refusal).message);
-        }
-        results
-    }
-
-    fn give_up_batches(&self, why: &str) {
-        *locked(&self.singles_until) = Some(Instant::now() + BATCH_RETRY);
-        tracing::info!(network = %self.network, endpoint = self.number(), url = %self.http.url(), why,
-            "the endpoint does not answer batches as it should: calls go to it one by one");
-    }
-
-    async fn one_by_one(&self, calls: &[Call]) -> Vec<Result<Raw, Error>> {
-        let mut results = Vec::with_capacity(calls.len());
-        for call in calls.chunks(1) {
-            let mut result = self.single(call).await;
-            if result.iter().any(is_behind) {
-                result = self.single(call).await;
+    /// Sends calls that do not depend on each other: one outcome each, in their order, with as many in one
+    /// exchange as the endpoint answers.
+    ///
+    /// After the first failure of the endpoint itself the rest fail alike without being sent.
+    pub async fn send(&self, calls: &[Call]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(calls.len());
+        while answers.len() < calls.len() {
+            let rest = &calls[answers.len()..];
+            let most = usize::try_from(self.memory().calls.size()).unwrap_or(usize::MAX);
+            let part = &rest[..most.min(rest.len())];
+            let of_part = self.send_part(part).await;
+            let size = part.len() as u64;
+            let failure = of_part.iter().find_map(endpoint_failure).cloned();
+            self.memory().calls.observe(match failure.as_ref().map(|error| error.kind) {
+                None => Asked::Answered { size, logs: 0 },
+                // Each call of a batch may count against the rate.
+                Some(ErrorKind::Timeout | ErrorKind::RateLimited) => Asked::Refused { size },
+                Some(_) => Asked::Failed,
+            });
+            answers.extend(of_part);
+            if let Some(error) = failure {
+                answers.resize_with(calls.len(), || Err(error.clone()));
             }
-            results.extend(result);
-            if let Some(Err(error)) = results.last()
-                && error.is_endpoint_failure()
-            {
-                let error = error.clone();
-                results.resize_with(calls.len(), || Err(error.clone()));
+        }
+        answers
+    }
+
+    /// Sends calls of which those from `bound` on prove something together, and must be answered by one
+    /// replica. Calls for later blocks go after those for earlier ones.
+    pub async fn send_together(&self, calls: &[Call], bound: usize) -> Together {
+        if !self.batches(calls.len() - bound) {
+            return Together::Refused(Error::new(ErrorKind::Unreadable, "batches are not answered"));
+        }
+        match self.batch(calls, bound).await {
+            Ok(answers) if is_split(calls, &answers) => {
+                let given_up = self.memory().batching.split(Instant::now());
+                let why = "members of a batch are answered by replicas that lag";
+                self.log_batching(given_up, why);
+                Together::Refused(Error::new(ErrorKind::Unreadable, why))
+            }
+            Ok(answers) => Together::Answered(answers),
+            Err(error) if may_be_the_batch(&error) => Together::Refused(error),
+            Err(error) => Together::Answered(vec![Err(error); calls.len()]),
+        }
+    }
+
+    async fn send_part(&self, calls: &[Call]) -> Vec<Answer> {
+        if calls.len() < 2 || !self.batches(calls.len()) {
+            return self.one_by_one(calls).await;
+        }
+        match self.batch(calls, calls.len()).await {
+            Ok(answers) => answers,
+            Err(error) if may_be_the_batch(&error) => {
+                // They may pass one by one; otherwise the endpoint is ill, and that says nothing about batches.
+                let answers = self.one_by_one(calls).await;
+                let passed =
+                    |answer: &Answer| matches!(answer, Ok(_) | Err(Error { kind: ErrorKind::Rpc(_), .. }));
+                if answers.iter().all(passed) && answers.iter().any(Result::is_ok) {
+                    self.record_refused_batch(calls.len(), &error);
+                }
+                answers
+            }
+            Err(error) => vec![Err(error); calls.len()],
+        }
+    }
+
+    /// Calls in one exchange; where one fails in passing, it and all after it in another, but always all from
+    /// `bound` on. An error is one of the exchange as such.
+    async fn batch(&self, calls: &[Call], bound: usize) -> Exchange {
+        let (mut answers, mut from, mut retries) = (Vec::new(), 0, 0);
+        loop {
+            let part = &calls[from..];
+            let started = Instant::now();
+            let exchange = self.exchange(part).await;
+            let failed = match &exchange {
+                Ok(of_part) => {
+                    answers.truncate(from);
+                    answers.extend(of_part.iter().cloned());
+                    let failed =
+                        |(index, answer): (usize, &Answer)| Some((index, answer.as_ref().err()?.clone()));
+                    answers.iter().enumerate().filter_map(failed).find(|(index, error)| {
+                        self.retry(error, calls[*index].method, retries) != Next::GiveUp
+                    })
+                }
+                Err(error) => Some((from, error.clone())),
+            };
+            let Some((first, error)) = failed else {
+                if let Some(error) = answers.iter().find_map(endpoint_failure) {
+                    self.record_failure(error, started);
+                }
+                return Ok(answers);
+            };
+            match self.retry(&error, calls[first].method, retries) {
+                Next::Again { after } => sleep(after).await,
+                Next::GiveUp => {
+                    // An exchange as such failed: a success in it would have been recorded.
+                    self.record_failure(&error, started);
+                    return exchange;
+                }
+            }
+            (from, retries) = (first.min(bound), retries + 1);
+        }
+    }
+
+    async fn one_by_one(&self, calls: &[Call]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(calls.len());
+        for call in calls {
+            answers.push(self.single(call).await);
+            if let Some(error) = answers.last().and_then(endpoint_failure).cloned() {
+                answers.resize_with(calls.len(), || Err(error.clone()));
                 break;
             }
         }
-        results
+        answers
     }
 
-    async fn single(&self, call: &[Call]) -> Vec<Result<Raw, Error>> {
-        let answer = self.exchange(call).await;
-        self.counted(call, vec![answer.and_then(|body| single_reply(&body))])
-    }
-
-    /// One HTTP exchange, a JSON array where there are several calls.
-    async fn exchange(&self, calls: &[Call]) -> Result<Bytes, Error> {
-        let mut calls = calls.to_vec();
-        for (id, call) in (1..).zip(calls.iter_mut()) {
-            if let Call::MethodCall(call) = call {
-                call.id = Id::Num(id);
+    async fn single(&self, call: &Call) -> Answer {
+        for retries in 0.. {
+            let started = Instant::now();
+            let answer = self.exchange(std::slice::from_ref(call)).await;
+            let answer = answer.and_then(|mut answers| answers.pop().unwrap_or_else(|| Err(no_answer())));
+            let Err(error) = &answer else { return answer };
+            match self.retry(error, call.method, retries) {
+                Next::Again { after } => sleep(after).await,
+                Next::GiveUp => {
+                    self.record_failure(error, started);
+                    return answer;
+                }
             }
         }
-        let body = match &calls[..] {
-            [call] => serde_json::to_vec(call),
-            calls => serde_json::to_vec(calls),
+        Err(no_answer())
+    }
+
+    fn retry(&self, error: &Error, method: Method, retries: u32) -> Next {
+        retry::next(error, method, retries, self.is_healthy())
+    }
+
+    /// One HTTP exchange, counted: a JSON array where there are several calls.
+    async fn exchange(&self, calls: &[Call]) -> Exchange {
+        let numbered = (1..).zip(calls).map(|(id, call)| Request {
+            jsonrpc: "2.0",
+            id,
+            method: call.method.name(),
+            params: &call.params,
+        });
+        let requests: Vec<_> = numbered.collect();
+        let body = match &requests[..] {
+            [request] => serde_json::to_vec(request),
+            requests => serde_json::to_vec(requests),
         };
-        let body = body.map_err(|error| Error::new(Outcome::Invalid, error))?;
-        let start = Instant::now();
-        let answer = tokio::time::timeout(self.timeout, self.http.post(body)).await;
-        locked(&self.stats).observe(start.elapsed());
-        answer.unwrap_or_else(|_| {
-            Err(Error::new(Outcome::Timeout, format_args!("no answer within {:?}", self.timeout)))
-        })
+        let body = body.map_err(|error| Error::new(ErrorKind::Unreadable, error))?;
+        let started = Instant::now();
+        let answer = timeout(self.timeout, self.http.post(body)).await;
+        let duration = started.elapsed();
+        let answer = answer.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, format_args!("no answer within {:?}", self.timeout)))
+        });
+        let answers = answer.and_then(|body| match calls {
+            [_] => Ok(vec![single_reply(&body)]),
+            _ => batch_replies(&body, calls.len()),
+        });
+        let answers = answers.and_then(|answers| refused_alike(&answers).map_or(Ok(answers), Err));
+        self.record_exchange(calls, self.redacted(answers), started, duration)
     }
 
-    fn counted(&self, calls: &[Call], mut results: Vec<Result<Raw, Error>>) -> Vec<Result<Raw, Error>> {
-        for (call, result) in calls.iter().zip(&mut results) {
-            // A contract that refuses a call was asked all right.
-            let failed = result.as_ref().err().filter(|error| !error.is_revert());
-            locked(&self.stats).count(call, failed.map_or(Outcome::Ok, |error| error.outcome));
-            if let Err(error) = result {
-                *error = self.http.redacted(error.clone());
-            }
+    fn record_exchange(
+        &self,
+        calls: &[Call],
+        answers: Exchange,
+        started: Instant,
+        duration: Duration,
+    ) -> Exchange {
+        let mut memory = self.memory();
+        memory.stats.observe(duration);
+        for (index, call) in calls.iter().enumerate() {
+            let outcome = match &answers {
+                Ok(answers) => answers[index].as_ref().err().map(|error| error.kind),
+                Err(error) => Some(error.kind),
+            };
+            memory.stats.count(call.method, outcome.map_or(super::Outcome::Ok, ErrorKind::outcome));
         }
-        match results.iter().filter_map(|r| r.as_ref().err()).find(|error| error.is_endpoint_failure()) {
-            Some(error) => {
-                let first = locked(&self.back_off).failed(Instant::now(), error.retry_after);
-                self.log_failure(first, error);
-            }
-            None if results.iter().any(Result::is_ok) => {
-                let over = locked(&self.back_off).succeeded(Instant::now());
-                self.log_recovery(over);
-            }
-            None => {}
+        // A limit that spares some members of a batch is a limit.
+        let succeeded = |answers: &Vec<Answer>| {
+            answers.iter().any(Result::is_ok) && answers.iter().find_map(endpoint_failure).is_none()
+        };
+        if !answers.as_ref().is_ok_and(succeeded) {
+            return answers;
         }
-        results
+        if calls.len() > 1 {
+            memory.batching.answered(calls.len());
+        }
+        let news = memory.back_off.record_success(started);
+        drop(memory);
+        self.log_recovery(news);
+        answers
+    }
+
+    /// Tells the back-off of a failure of the endpoint itself, once it was not to be had by trying again.
+    fn record_failure(&self, error: &Error, started: Instant) {
+        if error.kind.is_endpoint_failure() {
+            let news = self.memory().back_off.record_failure(started, Instant::now(), error.retry_after);
+            self.log_failure(news, &error.message);
+        }
+    }
+
+    fn redacted(&self, answers: Exchange) -> Exchange {
+        let answers = answers.map_err(|error| self.http.redacted(error))?;
+        Ok(answers.into_iter().map(|answer| answer.map_err(|error| self.http.redacted(error))).collect())
+    }
+
+    /// Once for a row of failures: one that goes on for days must not fill a disk.
+    fn log_failure(&self, news: News, error: &str) {
+        let (network, endpoint, url) = (&self.network, self.number(), self.url());
+        if news == News::Failed {
+            tracing::warn!(network, endpoint, %url, error, "endpoint failed");
+        } else {
+            tracing::debug!(network, endpoint, %url, error, "endpoint failed again");
+        }
+    }
+
+    fn log_recovery(&self, news: News) {
+        if let News::Recovered { failures } = news {
+            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url(), failures,
+                "endpoint recovered");
+        }
+    }
+
+    fn log_batching(&self, given_up: Option<Duration>, why: &str) {
+        if let Some(time) = given_up {
+            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url(), why,
+                retry_seconds = time.as_secs(), "endpoint does not answer batches: sending calls one by one");
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn asks_for_logs(call: &Call) -> bool {
-    method_of(call) == "eth_getLogs"
+#[derive(Serialize)]
+struct Request<'a> {
+    jsonrpc: &'static str,
+    id: usize,
+    method: &'static str,
+    params: &'a serde_json::Value,
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Unreadable, "no answer")
+}
+
+fn endpoint_failure(answer: &Answer) -> Option<&Error> {
+    answer.as_ref().err().filter(|error| error.kind.is_endpoint_failure())
+}
+
+/// An exchange that failed in this way may do so because it was a batch.
+fn may_be_the_batch(error: &Error) -> bool {
+    match error.kind {
+        ErrorKind::Http(_) | ErrorKind::Empty | ErrorKind::Unreadable | ErrorKind::Rpc(_) => true,
+        ErrorKind::Timeout
+        | ErrorKind::Connect
+        | ErrorKind::Broken
+        | ErrorKind::RateLimited
+        | ErrorKind::TooLarge => false,
+    }
 }
 
 /// The one error of all members: the batch as such may be refused. A contract, a replica that lags and a
 /// node without state refuse calls for what they ask.
-fn refused_alike(results: &[Result<Raw, Error>]) -> Option<Error> {
-    let first = results.first()?.as_ref().err()?;
-    let own = first.is_revert() || first.is_behind() || first.names_state();
-    let alike = |result: &Result<Raw, Error>| result.as_ref().is_err_and(|error| error == first);
-    (first.outcome == Outcome::RpcError && !own && results.iter().all(alike)).then(|| first.clone())
+fn refused_alike(answers: &[Answer]) -> Option<Error> {
+    use super::Refusal::{Internal, Other};
+    let [Err(first), _, ..] = answers else { return None };
+    let alike = |answer: &Answer| answer.as_ref().is_err_and(|error| error == first);
+    let of_the_batch = matches!(first.kind, ErrorKind::Rpc(Internal | Other) | ErrorKind::RateLimited);
+    (of_the_batch && answers.iter().all(alike)).then(|| first.clone())
 }
 
-/// Behind a balancer the next answer may come from a replica that has the block.
-fn is_behind(result: &Result<Raw, Error>) -> bool {
-    result.as_ref().is_err_and(Error::is_behind)
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether replicas that know more and less answered parts of a batch: an answer follows one for which the
+/// replica was behind. Logs say nothing, as one that is behind answers with those that it has.
+fn is_split(calls: &[Call], answers: &[Answer]) -> bool {
+    let behind = |answer: &&Answer| answer.as_ref().is_err_and(|error| error.kind.is_behind());
+    let answers = calls.iter().zip(answers).filter(|(call, _)| call.method != Method::GetLogs);
+    answers.map(|(_, answer)| answer).skip_while(|answer| !behind(answer)).any(Result::is_ok)
 }

@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::reply::is_rpc;
-use super::{Error, Outcome};
+use super::{Error, ErrorKind};
 use crate::config;
 
 /// An answer is cut off beyond this; the range that caused it is then made smaller.
@@ -78,9 +78,9 @@ impl HttpEndpoint {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                 let limit = LARGEST_ANSWER >> 20;
-                return Err(Error::new(Outcome::Invalid, format_args!("answer of more than {limit} MiB")));
+                return Err(Error::new(ErrorKind::TooLarge, format_args!("answer of more than {limit} MiB")));
             }
-            Err(_) => return Err(Error::new(Outcome::Transport, "connection broke within the answer")),
+            Err(_) => return Err(Error::new(ErrorKind::Broken, "connection broke within the answer")),
         };
         if head.status == StatusCode::OK || (head.status != StatusCode::TOO_MANY_REQUESTS && is_rpc(&body)) {
             Ok(body)
@@ -109,6 +109,10 @@ fn connection_error(error: &hyper_util::client::legacy::Error) -> Error {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    let step = if error.is_connect() { "cannot connect" } else { "request failed" };
-    Error::new(Outcome::Transport, format_args!("{step}: {cause}"))
+    let (kind, step) = if error.is_connect() {
+        (ErrorKind::Connect, "cannot connect")
+    } else {
+        (ErrorKind::Broken, "request failed")
+    };
+    Error::new(kind, format_args!("{step}: {cause}"))
 }

@@ -2,10 +2,11 @@
 //!
 //! Decides whom to ask next; sends nothing itself.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use super::endpoint::locked;
+use tokio::time::Instant;
+
 use super::http::http_client;
 use super::{Endpoint, EndpointStats};
 use crate::config::{Confirmations, Network};
@@ -20,13 +21,13 @@ const LAG_ALLOWED: u64 = 64;
 #[derive(Debug)]
 pub struct Pool {
     endpoints: Vec<Arc<Endpoint>>,
-    known: Mutex<Vec<Known>>,
+    standings: Mutex<Vec<Standing>>,
     lag_allowed: u64,
 }
 
-/// What the last answers said of an endpoint.
+/// What the last answers said of an endpoint among the others.
 #[derive(Clone, Copy, Debug, Default)]
-struct Known {
+struct Standing {
     head: Option<u64>,
     wrong_chain: bool,
     trails: bool,
@@ -34,88 +35,160 @@ struct Known {
     probing: bool,
 }
 
+/// What an endpoint's chain id says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainCheck {
+    /// It is on the expected chain, as before.
+    Right,
+    /// It is back on the expected chain.
+    RightAgain,
+    /// It is on another chain; `news` unless that was known.
+    Wrong {
+        /// It was not known.
+        news: bool,
+    },
+}
+
+/// Whether an endpoint may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fitness {
+    /// Healthy, and not behind the others.
+    Fit,
+    /// Healthy, but behind the others.
+    Trailing,
+    /// It failed, and its rest is over.
+    OnTrial,
+    /// Resting, or on another chain.
+    Unusable,
+}
+
 impl Pool {
     /// The pool of a network, with one HTTP client for all its endpoints.
     pub fn new(network: &Network) -> Self {
         let client = http_client();
         let endpoints = (0..network.endpoints.len())
-            .map(|place| Arc::new(Endpoint::new(place, network, client.clone())))
+            .map(|index| Arc::new(Endpoint::new(index, network, client.clone())))
             .collect::<Vec<_>>();
         let lag_allowed = match network.confirmations {
             Confirmations::Blocks(blocks) => blocks.max(1),
             Confirmations::Safe | Confirmations::Finalized => LAG_ALLOWED,
         };
-        Self { known: Mutex::new(vec![Known::default(); endpoints.len()]), endpoints, lag_allowed }
+        Self { standings: Mutex::new(vec![Standing::default(); endpoints.len()]), endpoints, lag_allowed }
     }
 
-    /// Whom to ask now: the first that is well; else the first whose back-off is over.
+    /// Whom to ask now: the first of the fittest.
     pub fn pick(&self) -> Option<Arc<Endpoint>> {
-        let known = locked(&self.known).clone();
-        let usable = || {
-            self.endpoints
-                .iter()
-                .filter(|endpoint| !known[endpoint.place].wrong_chain && endpoint.backs_off_until().is_none())
+        let standings = self.standings();
+        let fitness = |endpoint: &Arc<Endpoint>| {
+            let Standing { wrong_chain, trails, .. } = standings[endpoint.index];
+            match (wrong_chain || endpoint.resting_until().is_some(), endpoint.is_healthy(), trails) {
+                (true, ..) => Fitness::Unusable,
+                (_, false, _) => Fitness::OnTrial,
+                (.., true) => Fitness::Trailing,
+                (.., false) => Fitness::Fit,
+            }
         };
-        usable()
-            .find(|endpoint| endpoint.is_well() && !known[endpoint.place].trails)
-            .or_else(|| usable().find(|endpoint| endpoint.is_well()))
-            .or_else(|| usable().next())
-            .cloned()
+        let fitnesses: Vec<_> = self.endpoints.iter().map(fitness).collect();
+        fittest(&fitnesses).map(|index| self.endpoints[index].clone())
     }
 
     /// Endpoints besides `active` that were not asked for a while, or all where none is active. Each is to be
     /// probed now.
     pub fn due(&self, active: Option<usize>) -> Vec<Arc<Endpoint>> {
-        let mut known = locked(&self.known);
+        let mut standings = self.standings();
         let due = |endpoint: &&Arc<Endpoint>| {
-            let waited = known[endpoint.place].probed.is_none_or(|then| then.elapsed() >= PROBE_INTERVAL);
-            active != Some(endpoint.place)
-                && !known[endpoint.place].probing
-                && endpoint.backs_off_until().is_none()
-                && (waited || active.is_none() || !endpoint.is_well())
+            let standing = &standings[endpoint.index];
+            let waited = standing.probed.is_none_or(|then| then.elapsed() >= PROBE_INTERVAL);
+            active != Some(endpoint.index)
+                && !standing.probing
+                && endpoint.resting_until().is_none()
+                && (waited || active.is_none() || !endpoint.is_healthy())
         };
         let due: Vec<_> = self.endpoints.iter().filter(due).cloned().collect();
         for endpoint in &due {
-            known[endpoint.place].probed = Some(Instant::now());
-            known[endpoint.place].probing = true;
+            standings[endpoint.index].probed = Some(Instant::now());
+            standings[endpoint.index].probing = true;
         }
         due
     }
 
     /// A probe of [`Self::due`] has its answer, or will have none.
-    pub fn probed(&self, place: usize) {
-        locked(&self.known)[place].probing = false;
+    pub fn probed(&self, index: usize) {
+        self.standings()[index].probing = false;
     }
 
-    /// When the first endpoint may be asked again, where all are in back-off.
+    /// When the first endpoint may be asked again, where all are resting.
     pub fn next_available(&self) -> Option<Instant> {
-        let waits = self.endpoints.iter().map(|endpoint| endpoint.backs_off_until());
-        waits.collect::<Option<Vec<_>>>()?.into_iter().min()
+        let rests = self.endpoints.iter().map(|endpoint| endpoint.resting_until());
+        rests.collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 
-    /// An endpoint told its head; returns whether it trails the others by more than is allowed.
-    pub fn saw_head(&self, place: usize, head: u64) -> bool {
-        let mut known = locked(&self.known);
+    /// Notes an endpoint's head; returns whether it trails the others by more than is allowed.
+    pub fn record_head(&self, index: usize, head: u64) -> bool {
+        let mut standings = self.standings();
         let best = self
             .endpoints
             .iter()
-            .filter(|other| other.place != place && other.is_well() && !known[other.place].wrong_chain)
-            .filter_map(|other| known[other.place].head)
+            .filter(|other| other.index != index && other.is_healthy() && !standings[other.index].wrong_chain)
+            .filter_map(|other| standings[other.index].head)
             .max();
         let trails = best.is_some_and(|best| head.saturating_add(self.lag_allowed) < best);
-        known[place].head = Some(head);
-        known[place].trails = trails;
+        standings[index].head = Some(head);
+        standings[index].trails = trails;
         trails
     }
 
-    /// Notes whether an endpoint is on the right chain; true when that is news.
-    pub fn saw_chain(&self, place: usize, right: bool) -> bool {
-        let wrong_chain = &mut locked(&self.known)[place].wrong_chain;
-        std::mem::replace(wrong_chain, !right) == right
+    /// Notes whether an endpoint is on the right chain.
+    pub fn record_chain(&self, index: usize, right: bool) -> ChainCheck {
+        let wrong_chain = &mut self.standings()[index].wrong_chain;
+        match (std::mem::replace(wrong_chain, !right), right) {
+            (false, true) => ChainCheck::Right,
+            (true, true) => ChainCheck::RightAgain,
+            (known, false) => ChainCheck::Wrong { news: !known },
+        }
     }
 
     /// What became of the requests, in the order of the configuration.
     pub fn stats(&self) -> Vec<EndpointStats> {
-        self.endpoints.iter().map(|endpoint| endpoint.stats()).collect()
+        let standings = self.standings();
+        let stats = |endpoint: &Arc<Endpoint>| {
+            let mut stats = endpoint.stats();
+            let usable = !standings[endpoint.index].wrong_chain;
+            stats.healthy = stats.healthy.map(|healthy| healthy && usable);
+            stats
+        };
+        self.endpoints.iter().map(stats).collect()
+    }
+
+    fn standings(&self) -> MutexGuard<'_, Vec<Standing>> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first of the fittest, in the order of preference.
+fn fittest(fitnesses: &[Fitness]) -> Option<usize> {
+    [Fitness::Fit, Fitness::Trailing, Fitness::OnTrial]
+        .into_iter()
+        .find_map(|wanted| fitnesses.iter().position(|fitness| *fitness == wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Fitness::{Fit, OnTrial, Trailing, Unusable};
+    use super::*;
+
+    #[test]
+    fn the_first_of_the_fittest_is_asked() {
+        for (fitnesses, chosen) in [
+            (&[Fit, Fit][..], Some(0)),
+            (&[Trailing, Fit], Some(1)),
+            (&[OnTrial, Trailing], Some(1)),
+            (&[Unusable, OnTrial, OnTrial], Some(1)),
+            (&[OnTrial, Unusable, Trailing, Fit], Some(3)),
+            (&[Unusable, Unusable], None),
+            (&[], None),
+        ] {
+            assert_eq!(fittest(fitnesses), chosen, "{fitnesses:?}");
+        }
     }
 }

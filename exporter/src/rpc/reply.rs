@@ -5,8 +5,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::error::NO_RESULT;
-use super::{Error, Outcome, Raw};
+use super::{Answer, Error, ErrorKind};
 
 #[derive(Deserialize)]
 struct Reply<'a> {
@@ -26,44 +25,55 @@ struct ReplyError {
     message: String,
 }
 
-/// A result, or the reason why it is none; `null` is none.
-fn outcome(reply: Reply<'_>) -> Result<Raw, Error> {
-    match (reply.error, reply.result) {
-        (Some(error), _) => Err(Error::rpc(error.code, &error.message)),
-        (None, Some(result)) => Ok(result.to_owned()),
-        (None, None) => Err(Error::new(Outcome::Invalid, NO_RESULT)),
+impl Reply<'_> {
+    /// The number of the call that it answers; some servers give it back as a string.
+    fn number(&self) -> Option<usize> {
+        self.id?.get().trim_matches('"').parse().ok()
+    }
+
+    /// A result, or the reason why it is none; `null` is none.
+    fn outcome(self) -> Answer {
+        match (self.error, self.result) {
+            (Some(error), _) => Err(Error::rpc(error.code, &error.message)),
+            (None, Some(result)) => Ok(result.to_owned()),
+            (None, None) => Err(Error::new(ErrorKind::Empty, "null or no result")),
+        }
     }
 }
 
 /// The outcome of a single call, which bears the id 1.
-pub(super) fn single_reply(body: &[u8]) -> Result<Raw, Error> {
+pub(super) fn single_reply(body: &[u8]) -> Answer {
     let reply: Reply<'_> = parse(body)?;
-    if reply.id.map(RawValue::get) == Some("1") || reply.error.is_some() {
-        outcome(reply)
+    if reply.number() == Some(1) || reply.error.is_some() {
+        reply.outcome()
     } else {
-        Err(Error::new(Outcome::Invalid, "answer to another request (wrong id)"))
+        Err(Error::new(ErrorKind::Unreadable, "answer to another request (wrong id)"))
     }
 }
 
-/// The outcomes of a batch, complete and in the order asked for: anything else hints at a balancer that
-/// takes batches apart, and is an error of the batch as a whole.
-pub(super) fn batch_replies(body: &[u8], calls: usize) -> Result<Vec<Result<Raw, Error>>, Error> {
+/// The outcomes of a batch of calls with the ids from 1 on, in their order, whatever that of the answers.
+/// A batch that is answered in part, or by more, hints at a balancer that takes batches apart, and has failed
+/// as a whole.
+pub(super) fn batch_replies(body: &[u8], calls: usize) -> Result<Vec<Answer>, Error> {
     if !body.trim_ascii_start().starts_with(b"[") {
         let reply: Reply<'_> = parse(body)?;
-        return Err(outcome(reply).err().unwrap_or(Error::new(Outcome::Invalid, "one answer to a batch")));
+        return Err(match reply.outcome() {
+            Err(error) => error,
+            Ok(_) => Error::new(ErrorKind::Unreadable, "one answer to a batch"),
+        });
     }
-    let replies: Vec<Reply<'_>> = parse(body)?;
-    let expected = (1..=calls).map(|id| id.to_string());
-    if !expected.eq(replies.iter().map(|reply| reply.id.map_or("", RawValue::get).to_owned())) {
-        return Err(Error::new(Outcome::Invalid, "batch answered out of order or in part"));
+    let mut replies: Vec<Reply<'_>> = parse(body)?;
+    replies.sort_by_key(Reply::number);
+    if !replies.iter().map(Reply::number).eq((1..=calls).map(Some)) {
+        return Err(Error::new(ErrorKind::Unreadable, "batch answered in part"));
     }
-    Ok(replies.into_iter().map(outcome).collect())
+    Ok(replies.into_iter().map(Reply::outcome).collect())
 }
 
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|_| {
         let start = String::from_utf8_lossy(&body[..body.len().min(1000)]);
-        Error::new(Outcome::Invalid, format_args!("answer is no JSON-RPC: {start:?}"))
+        Error::new(ErrorKind::Unreadable, format_args!("answer is not JSON-RPC: {start:?}"))
     })
 }
 
@@ -87,21 +97,30 @@ mod tests {
                 r#"{"id":null,"error":{"code":-32000,"message":"header not found"}}"#,
                 "error -32000: header not found",
             ),
-            ("<html>busy</html>", "answer is no JSON-RPC: \"<html>busy</html>\""),
-            ("", "answer is no JSON-RPC: \"\""),
+            ("<html>busy</html>", "answer is not JSON-RPC: \"<html>busy</html>\""),
+            ("", "answer is not JSON-RPC: \"\""),
         ] {
             assert_eq!(single_reply(body.as_bytes()).unwrap_err().message, message, "{body}");
         }
     }
 
     #[test]
-    fn a_batch_counts_only_whole_and_in_order() {
-        let results = batch_replies(br#"[{"id":1,"result":[]},{"id":2,"error":{"code":3}}]"#, 2).unwrap();
-        assert!(results[0].is_ok());
-        assert_eq!(results[1].as_ref().unwrap_err().code, Some(3));
+    fn a_batch_counts_only_whole_and_in_any_order() {
         for body in [
-            r#"[{"id":2,"result":1},{"id":1,"result":1}]"#,
+            r#"[{"id":1,"result":[]},{"id":2,"error":{"code":3}}]"#,
+            r#"[{"id":2,"error":{"code":3}},{"id":1,"result":[]}]"#,
+            r#"[{"id":"2","error":{"code":3}},{"id":"1","result":[]}]"#,
+        ] {
+            let results = batch_replies(body.as_bytes(), 2).unwrap();
+            assert_eq!(results[0].as_ref().unwrap().get(), "[]", "{body}");
+            let reverted = ErrorKind::Rpc(crate::rpc::Refusal::Reverted);
+            assert_eq!(results[1].as_ref().unwrap_err().kind, reverted, "{body}");
+        }
+        for body in [
             r#"[{"id":1,"result":1}]"#,
+            r#"[{"id":1,"result":1},{"id":1,"result":1}]"#,
+            r#"[{"id":1,"result":1},{"id":2,"result":1},{"id":2,"result":1}]"#,
+            r#"[{"id":null,"result":1},{"id":2,"result":1}]"#,
             "[]",
             r#"{"id":null,"error":{"code":-32600,"message":"batches are not supported"}}"#,
             r#"{"id":1,"result":1}"#,

@@ -1,0 +1,187 @@
+//! Ranges of blocks from one endpoint into the history: several in flight, each a task of its own, applied in
+//! order, as large as the endpoint takes them.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use futures_util::stream::{self, StreamExt};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::failure::CycleError;
+use super::history::Placement;
+use super::memory::PATIENCE;
+use super::source::{Isolated, SMALLEST_PROOF, Source};
+use super::verify::{ProvenRange, Reading};
+use super::{Follower, events, windows};
+use crate::plan::{self, Asked, Change};
+
+/// So many ranges are asked for at once while catching up.
+const IN_FLIGHT: usize = 3;
+
+/// What became of the ranges that were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Advance {
+    /// They were applied, as far as there was time.
+    Extended,
+    /// The history was taken back or begun anew: what is in flight belongs to another one.
+    TakenBack,
+}
+
+impl Follower {
+    /// Fetches ranges up to `target`, several at a time, and applies them in order, until `deadline`.
+    pub(super) async fn advance(
+        &mut self,
+        source: &Source,
+        first: u64,
+        target: u64,
+        deadline: Instant,
+    ) -> Result<Advance, CycleError> {
+        let index = source.endpoint.index;
+        let limit = AtomicU64::new(self.memories[index].ranges.size());
+        let mut next = self.history.next_block(first);
+        let near = self.near_head(source);
+        let fetches = std::iter::from_fn(|| {
+            let fetch = plan::next(next, target, source.head.number, limit.load(Relaxed), near);
+            let fetch = fetch.filter(|_| Instant::now() < deadline)?;
+            next = fetch.blocks.end() + 1;
+            let source = source.clone();
+            // A task of its own, so that it goes on while another range is applied; it ends when dropped.
+            Some(AbortOnDropHandle::new(tokio::spawn(async move { source.fetch(fetch).await })))
+        });
+        let mut fetches = stream::iter(fetches).buffered(IN_FLIGHT);
+        while let Some(fetched) = fetches.next().await {
+            let fetched = fetched.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()));
+            let range = match fetched {
+                Ok(range) => range,
+                Err(error) => {
+                    drop(fetches);
+                    return Err(self.isolate_refused_range(source, error).await);
+                }
+            };
+            let (size, logs) = (range.size(), range.logs);
+            if self.extend(source, range).await? == Advance::TakenBack {
+                return Ok(Advance::TakenBack);
+            }
+            source.endpoint.record_completed();
+            self.memories[index].record_progress();
+            self.snapshot.sync_remaining = Some((target + 1).saturating_sub(self.history.next_block(first)));
+            self.publish();
+            match self.memories[index].ranges.observe(Asked::Answered { size, logs }) {
+                Change::None => limit.store(self.memories[index].ranges.size(), Relaxed),
+                // What is in flight may be too large already.
+                Change::Smaller => return Ok(Advance::Extended),
+                Change::Learned(blocks) => tracing::info!(network = %self.network.name,
+                    endpoint = source.endpoint.number(), blocks, "endpoint limits the size of ranges"),
+            }
+        }
+        Ok(Advance::Extended)
+    }
+
+    /// How many blocks below the head are near it.
+    fn near_head(&self, source: &Source) -> u64 {
+        match self.history.ledger.block() {
+            Some(block) if !source.endpoint.batches(SMALLEST_PROOF) => plan::near_replicas(
+                source.head.number.saturating_sub(block.number),
+                source.head.time.saturating_sub(block.time),
+            ),
+            _ => plan::NEAR_HEAD,
+        }
+    }
+
+    /// A refused range is asked for in other ways before its size is blamed.
+    async fn isolate_refused_range(&mut self, source: &Source, error: CycleError) -> CycleError {
+        let (blocks, first) = match &error {
+            CycleError::Range { blocks, first, error }
+                if *blocks > 1 && !error.kind.is_endpoint_failure() && !error.kind.is_behind() =>
+            {
+                (*blocks, *first)
+            }
+            _ => return error,
+        };
+        let memory = &mut self.memories[source.endpoint.index];
+        match source.isolate(blocks, first).await {
+            Isolated::Size(smallest) => smallest,
+            Isolated::SingleBlock(error) => error,
+            // Once is chance, twice means that the range is too large in the company of other calls.
+            Isolated::PassesAlone if std::mem::replace(&mut memory.passed_alone, true) => error,
+            Isolated::PassesAlone => CycleError::Inconsistent(error.to_string()),
+        }
+    }
+
+    /// Applies a range where it follows; otherwise waits, or takes the history back.
+    async fn extend(&mut self, source: &Source, range: ProvenRange) -> Result<Advance, CycleError> {
+        let index = source.endpoint.index;
+        if self.history.needs_count_before() {
+            self.count_before(source, range.first.number).await?;
+        }
+        let trusts_blooms = !self.memories[index].blooms_mislead;
+        let gap = match self.history.place(&range, true, trusts_blooms) {
+            Placement::Next { gap } => gap,
+            Placement::Diverged { at } => {
+                self.reorganise(source, at).await?;
+                return Ok(Advance::TakenBack);
+            }
+            Placement::Wait(missing) => {
+                let pause = PATIENCE.max(2 * self.network.poll_interval);
+                if self.memories[index].wait(Instant::now(), pause) {
+                    return Err(CycleError::Late(missing.to_string()));
+                }
+                tracing::warn!(network = %self.network.name, endpoint = source.endpoint.number(), %missing,
+                    "logs did not come within {} s: believing the endpoint", PATIENCE.as_secs());
+                match self.history.place(&range, false, trusts_blooms) {
+                    Placement::Next { gap } => gap,
+                    Placement::Restart { from } => return Ok(self.read_again(from)),
+                    Placement::Diverged { .. } | Placement::Wait(_) => {
+                        return Err(CycleError::Late(missing.to_string()));
+                    }
+                }
+            }
+            Placement::Restart { from } => return Ok(self.read_again(from)),
+        };
+        // Before the first sync nothing is shown, so that most windows need never be read.
+        let all = self.snapshot.synced || range.near_head;
+        let horizon = &mut self.memories[index].horizon;
+        let had_all = horizon.is_none();
+        let resolved = windows::resolve(source, &range, &self.history.ledger, all, horizon).await?;
+        if let Some(found) = horizon.filter(|_| had_all) {
+            tracing::warn!(network = %self.network.name, endpoint = source.endpoint.number(), block = found.block,
+                window = found.window.map(tracing::field::display),
+                "endpoint has no state below this block: the coordination window there stands for what lies before");
+        }
+        let check = self.history.extend(&range, &resolved, gap);
+        if let Some(check) = check {
+            tracing::error!(network = %self.network.name, block = check.block, missing = check.missing,
+                "events and transaction_count() differ");
+        }
+        self.memories.iter_mut().for_each(super::memory::EndpointMemory::stop_waiting);
+        // A bloom that hit was waited for, and then taken to mislead.
+        self.memories[index].blooms_mislead |= range.unmatched.is_some();
+        events::log(&self.network.name, &range, self.snapshot.synced);
+        Ok(Advance::Extended)
+    }
+
+    fn read_again(&mut self, from: Option<u64>) -> Advance {
+        tracing::warn!(network = %self.network.name, from,
+            "events and transaction_count() differ: reading the history once more");
+        self.history.mark_reread();
+        self.restart(from);
+        Advance::TakenBack
+    }
+
+    /// Begins with nothing; counters that were exposed hold.
+    pub(super) fn restart(&mut self, from: Option<u64>) {
+        self.history.restart(from);
+        self.memories.iter_mut().for_each(super::memory::EndpointMemory::stop_waiting);
+        self.recomputing = self.snapshot.synced;
+    }
+
+    /// A configured start may lie after the deployment: what was counted before it is no loss of ours.
+    async fn count_before(&mut self, source: &Source, first: u64) -> Result<(), CycleError> {
+        let Some(before) = first.checked_sub(1) else { return Ok(()) };
+        if let Reading::Known(count) = source.count_at(before).await? {
+            self.history.begins_after(before, count.unwrap_or_default());
+        }
+        Ok(())
+    }
+}

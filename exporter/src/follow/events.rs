@@ -1,0 +1,69 @@
+//! The contract's events as log lines: `info` while following the head, `debug` while catching up.
+
+use web3::types::{H160, H256};
+
+use super::verify::{EventBlock, ProvenRange};
+use crate::decode::{self, Event, Logged};
+
+/// Logs every event of a range that was applied.
+pub(super) fn log(network: &str, range: &ProvenRange, following: bool) {
+    for EventBlock { number, events, .. } in &range.blocks {
+        for logged in events {
+            log_event(network, *number, logged, following);
+        }
+    }
+}
+
+/// What a line says besides where the event stands.
+#[derive(Default)]
+struct Line<'a> {
+    name: &'a str,
+    tx_id: Option<&'a H256>,
+    origin: Option<&'a H160>,
+    target: Option<&'a H160>,
+    reason: Option<&'a str>,
+}
+
+fn log_event(network: &str, block: u64, Logged { tx_hash, event }: &Logged, following: bool) {
+    let line = match event {
+        Event::Buffered { tx_id, origin, target, .. } => Line {
+            name: "TransactionBuffered",
+            tx_id: Some(tx_id),
+            origin: Some(origin),
+            target: Some(target),
+            reason: None,
+        },
+        Event::Ready { tx_id } => Line { name: "TransactionReady", tx_id: Some(tx_id), ..Line::default() },
+        Event::Failed { tx_id, reason, .. } => {
+            Line { name: "TransactionFailed", tx_id: Some(tx_id), reason: Some(reason), ..Line::default() }
+        }
+        Event::Other { place, tx_id } => {
+            Line { name: decode::OTHER_EVENTS[*place], tx_id: tx_id.as_ref(), ..Line::default() }
+        }
+        Event::Undecodable { name } => {
+            tracing::warn!(network, event = name, block, ?tx_hash, "log of a known event does not decode");
+            return;
+        }
+    };
+    let Line { name, tx_id, origin, target, reason } = line;
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                network,
+                event = name,
+                tx_id = tx_id.map(tracing::field::debug),
+                block,
+                ?tx_hash,
+                origin = origin.map(tracing::field::debug),
+                target = target.map(tracing::field::debug),
+                reason,
+                "contract event"
+            )
+        };
+    }
+    if following {
+        event!(info);
+    } else {
+        event!(debug);
+    }
+}
