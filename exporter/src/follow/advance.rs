@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::failure::CycleError;
 use super::history::Placement;
 use super::memory::PATIENCE;
-use super::source::{Isolated, SMALLEST_PROOF, Source};
+use super::source::{Isolated, Source};
 use super::verify::{ProvenRange, Reading};
 use super::{Follower, events, windows};
 use crate::plan::{self, Asked, Change};
@@ -81,7 +81,7 @@ impl Follower {
     /// How many blocks below the head are near it.
     fn near_head(&self, source: &Source) -> u64 {
         match self.history.ledger.block() {
-            Some(block) if !source.endpoint.batches(SMALLEST_PROOF) => plan::near_replicas(
+            Some(block) if !source.endpoint.batches() => plan::near_replicas(
                 source.head.number.saturating_sub(block.number),
                 source.head.time.saturating_sub(block.time),
             ),

@@ -21,9 +21,6 @@ use crate::views::{self, Unread};
 /// Nodes keep the state of about the last 128 blocks.
 const RECENT_STATE: u64 = 100;
 
-/// Calls in the smallest exchange that proves a range: header, window, count and logs.
-pub(super) const SMALLEST_PROOF: usize = 4;
-
 /// What is to be read from whom.
 #[derive(Clone, Debug)]
 pub(super) struct Source {

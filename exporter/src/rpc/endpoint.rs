@@ -52,8 +52,18 @@ pub enum Together {
     Refused(Error),
 }
 
-/// How an exchange ended.
+/// How an exchange ended; an error is one of the exchange as such.
 type Exchange = Result<Vec<Answer>, Error>;
+
+/// What became of a batch.
+enum Batch {
+    /// One outcome each, in their order.
+    Answered(Vec<Answer>),
+    /// Each try failed alike, perhaps for being a batch.
+    Refused(Error),
+    /// The endpoint failed.
+    Failed(Error),
+}
 
 impl Endpoint {
     /// The endpoint at this index of the list.
@@ -90,9 +100,9 @@ impl Endpoint {
         EndpointStats { healthy: used.then(|| memory.back_off.is_healthy()), ..memory.stats.clone() }
     }
 
-    /// Whether so many calls that are sent together are answered by one exchange, and so by one replica.
-    pub fn batches(&self, calls: usize) -> bool {
-        self.memory().batching.allows(calls, Instant::now())
+    /// Whether calls that are sent together are answered by one exchange, and so by one replica.
+    pub fn batches(&self) -> bool {
+        self.memory().batching.allows(Instant::now())
     }
 
     /// Its last exchange did not fail, nor its last use.
@@ -161,29 +171,23 @@ impl Endpoint {
     /// Sends calls of which those from `bound` on prove something together, and must be answered by one
     /// replica. Calls for later blocks go after those for earlier ones.
     pub async fn send_together(&self, calls: &[Call], bound: usize) -> Together {
-        if !self.batches(calls.len() - bound) {
+        if !self.batches() {
             return Together::Refused(Error::new(ErrorKind::Unreadable, "batches are not answered"));
         }
         match self.batch(calls, bound).await {
-            Ok(answers) if is_split(calls, &answers) => {
-                let given_up = self.memory().batching.split(Instant::now());
-                let why = "members of a batch are answered by replicas that lag";
-                self.log_batching(given_up, why);
-                Together::Refused(Error::new(ErrorKind::Unreadable, why))
-            }
-            Ok(answers) => Together::Answered(answers),
-            Err(error) if may_be_the_batch(&error) => Together::Refused(error),
-            Err(error) => Together::Answered(vec![Err(error); calls.len()]),
+            Batch::Answered(answers) => Together::Answered(answers),
+            Batch::Refused(error) => Together::Refused(error),
+            Batch::Failed(error) => Together::Answered(vec![Err(error); calls.len()]),
         }
     }
 
     async fn send_part(&self, calls: &[Call]) -> Vec<Answer> {
-        if calls.len() < 2 || !self.batches(calls.len()) {
+        if calls.len() < 2 || !self.batches() {
             return self.one_by_one(calls).await;
         }
         match self.batch(calls, calls.len()).await {
-            Ok(answers) => answers,
-            Err(error) if may_be_the_batch(&error) => {
+            Batch::Answered(answers) => answers,
+            Batch::Refused(error) => {
                 // They may pass one by one; otherwise the endpoint is ill, and that says nothing about batches.
                 let answers = self.one_by_one(calls).await;
                 let passed =
@@ -193,46 +197,72 @@ impl Endpoint {
                 }
                 answers
             }
-            Err(error) => vec![Err(error); calls.len()],
+            Batch::Failed(error) => vec![Err(error); calls.len()],
         }
     }
 
     /// Calls in one exchange; where one fails in passing, it and all after it in another, but always all from
-    /// `bound` on. An error is one of the exchange as such.
-    async fn batch(&self, calls: &[Call], bound: usize) -> Exchange {
-        let (mut answers, mut from, mut retries) = (Vec::new(), 0, 0);
-        loop {
-            let part = &calls[from..];
+    /// `bound` on.
+    async fn batch(&self, calls: &[Call], bound: usize) -> Batch {
+        let (mut answers, mut from) = (Vec::new(), 0);
+        // The tries of the whole batch failed alike, so far.
+        let mut alike: Option<ErrorKind> = None;
+        for retries in 0.. {
             let started = Instant::now();
-            let exchange = self.exchange(part).await;
-            let failed = match &exchange {
+            let failed = match self.exchange(&calls[from..]).await {
                 Ok(of_part) => {
                     answers.truncate(from);
-                    answers.extend(of_part.iter().cloned());
-                    let failed =
-                        |(index, answer): (usize, &Answer)| Some((index, answer.as_ref().err()?.clone()));
-                    answers.iter().enumerate().filter_map(failed).find(|(index, error)| {
-                        self.retry(error, calls[*index].method, retries) != Next::GiveUp
-                    })
+                    answers.extend(of_part);
+                    if is_split(calls, &answers) {
+                        return Batch::Refused(self.give_up_split_batches());
+                    }
+                    self.worth_retrying(calls, &answers, retries)
                 }
-                Err(error) => Some((from, error.clone())),
+                Err(error) => {
+                    let same = retries == 0 || alike == Some(error.kind);
+                    alike = Some(error.kind).filter(|_| same);
+                    match self.retry(&error, calls[from].method, retries) {
+                        Next::Again { after } => Some((from, after)),
+                        Next::GiveUp if from == 0 && alike.is_some_and(may_be_the_batch) => {
+                            return Batch::Refused(error);
+                        }
+                        Next::GiveUp => {
+                            self.record_failure(&error, started);
+                            return Batch::Failed(error);
+                        }
+                    }
+                }
             };
-            let Some((first, error)) = failed else {
+            let Some((first, after)) = failed else {
                 if let Some(error) = answers.iter().find_map(endpoint_failure) {
                     self.record_failure(error, started);
                 }
-                return Ok(answers);
+                break;
             };
-            match self.retry(&error, calls[first].method, retries) {
-                Next::Again { after } => sleep(after).await,
-                Next::GiveUp => {
-                    // An exchange as such failed: a success in it would have been recorded.
-                    self.record_failure(&error, started);
-                    return exchange;
-                }
-            }
-            (from, retries) = (first.min(bound), retries + 1);
+            sleep(after).await;
+            from = first.min(bound);
         }
+        Batch::Answered(answers)
+    }
+
+    /// The first call of a batch that failed in passing, and the pause before it is sent again.
+    fn worth_retrying(&self, calls: &[Call], answers: &[Answer], retries: u32) -> Option<(usize, Duration)> {
+        let next = |(call, answer): (&Call, &Answer)| match answer {
+            Ok(_) => Next::GiveUp,
+            Err(error) => self.retry(error, call.method, retries),
+        };
+        calls.iter().zip(answers).map(next).enumerate().find_map(|(index, next)| match next {
+            Next::Again { after } => Some((index, after)),
+            Next::GiveUp => None,
+        })
+    }
+
+    /// The members of a batch were answered by replicas that know more and less: that needs no further proof.
+    fn give_up_split_batches(&self) -> Error {
+        let given_up = self.memory().batching.refused(2, Instant::now());
+        let why = "members of a batch are answered by replicas that lag";
+        self.log_batching(given_up, why);
+        Error::new(ErrorKind::Unreadable, why)
     }
 
     async fn one_by_one(&self, calls: &[Call]) -> Vec<Answer> {
@@ -387,8 +417,8 @@ fn endpoint_failure(answer: &Answer) -> Option<&Error> {
 }
 
 /// An exchange that failed in this way may do so because it was a batch.
-fn may_be_the_batch(error: &Error) -> bool {
-    match error.kind {
+fn may_be_the_batch(kind: ErrorKind) -> bool {
+    match kind {
         ErrorKind::Http(_) | ErrorKind::Empty | ErrorKind::Unreadable | ErrorKind::Rpc(_) => true,
         ErrorKind::Timeout
         | ErrorKind::Connect

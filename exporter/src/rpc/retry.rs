@@ -45,8 +45,7 @@ pub(super) fn next(error: &Error, method: Method, retries: u32, healthy: bool) -
         // The next answer may come from a replica that has the block.
         ErrorKind::Empty | ErrorKind::Rpc(Refusal::NoBlock) => (RETRIES, Duration::ZERO),
         // A range that is too wide is refused in the words and with the codes of these.
-        ErrorKind::Rpc(Refusal::Internal) if method == Method::GetLogs => (1, PAUSE),
-        ErrorKind::Rpc(Refusal::Other) if method == Method::GetLogs => (0, PAUSE),
+        ErrorKind::Rpc(Refusal::Internal | Refusal::Other) if method == Method::GetLogs => (0, PAUSE),
         ErrorKind::Rpc(Refusal::Internal | Refusal::Other) => (RETRIES, PAUSE * (1 << retries)),
     };
     if retries >= allowed || (error.kind.is_endpoint_failure() && !healthy) {
@@ -79,7 +78,7 @@ mod tests {
             (ErrorKind::Rpc(Refusal::Reverted), 0, 0, 0),
             (ErrorKind::Rpc(Refusal::NoState), 0, 0, 0),
             (ErrorKind::Rpc(Refusal::NoBlock), 2, 2, 2),
-            (ErrorKind::Rpc(Refusal::Internal), 1, 2, 2),
+            (ErrorKind::Rpc(Refusal::Internal), 0, 2, 2),
             (ErrorKind::Rpc(Refusal::Other), 0, 2, 2),
         ] {
             let error = Error::new(kind, "");

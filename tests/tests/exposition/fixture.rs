@@ -81,7 +81,7 @@ fn buffer() -> Snapshot {
             }),
         ),
         reorgs: 3,
-        endpoints: vec![EndpointStats { requests, durations, duration_sum: 61.75 }, EndpointStats::default()],
+        endpoints: vec![EndpointStats { healthy: Some(true), requests, durations, duration_sum: 61.75 }, EndpointStats::default()],
         ..well("sepolia", 11_155_111)
     }
 }
