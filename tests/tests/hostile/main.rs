@@ -1,7 +1,9 @@
 //! The hostile node itself, seen over a socket: every fault does what its line says, and nothing else.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+mod mixtures;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -389,12 +391,6 @@ async fn old_state() {
     assert!(code(HEAD - 128).await);
     rig.proxy.set(Fault::NoOldStateOdd);
     assert!(call(HEAD - 127).await && !call(HEAD - 128).await && code(HEAD - 128).await);
-    rig.proxy.set(Fault::StateErrors);
-    let mut failures = 0;
-    for _ in 0..1000 {
-        failures += u32::from(!call(HEAD - 128).await);
-    }
-    assert!((1..80).contains(&failures), "{failures} of 1000, some 20 expected");
     rig.proxy.set(Fault::NoOldCode);
     assert!(code(HEAD - 127).await && !code(HEAD - 128).await && !call(HEAD - 128).await);
 }
