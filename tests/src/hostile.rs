@@ -49,7 +49,7 @@ pub struct Proxy {
 
 /// What the connections of a proxy share.
 struct Shared {
-    upstream: Uri,
+    upstream: Mutex<Uri>,
     /// A node on another branch.
     rival: Mutex<Option<Uri>>,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -93,7 +93,7 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind the proxy");
         let address = listener.local_addr().expect("a bound port has an address");
         let shared = Arc::new(Shared {
-            upstream: upstream.parse().expect("the URL of the node behind the proxy"),
+            upstream: Mutex::new(uri(upstream)),
             rival: Mutex::new(None),
             client: Client::builder(TokioExecutor::new()).build_http(),
             mixture: Mutex::default(),
@@ -145,7 +145,12 @@ impl Proxy {
 
     /// The node that [`Fault::TwoBranches`] asks every other time.
     pub fn rival(&self, url: &str) {
-        *lock(&self.shared.rival) = Some(url.parse().expect("the URL of the rival node"));
+        *lock(&self.shared.rival) = Some(uri(url));
+    }
+
+    /// From now on another node behind it, as when a chain is begun anew under the same address.
+    pub fn move_to(&self, upstream: &str) {
+        *lock(&self.shared.upstream) = uri(upstream);
     }
 
     /// What has been asked so far.
@@ -194,7 +199,7 @@ async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Res
         transport::pause(late).await;
     }
     let Some(fault) = fault else {
-        let bytes = shared.forward(&shared.upstream, body).await.map_err(|_| Cut)?;
+        let bytes = shared.forward(&shared.upstream(), body).await.map_err(|_| Cut)?;
         return Ok(transport::respond(200, "application/json", bytes));
     };
     let rival = lock(&shared.rival).clone();
@@ -223,6 +228,10 @@ impl Shared {
         });
     }
 
+    fn upstream(&self) -> Uri {
+        lock(&self.upstream).clone()
+    }
+
     fn delay_of(&self, asked: &Value) -> Duration {
         let delays = lock(&self.delays);
         let methods = members(asked).iter().filter_map(|call| call["method"].as_str());
@@ -243,7 +252,7 @@ impl Shared {
     /// The upstream's answer to one call.
     async fn ask(&self, method: &str, params: &Value) -> Result<Value, String> {
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let bytes = self.forward(&self.upstream, call.to_string().into()).await?;
+        let bytes = self.forward(&self.upstream(), call.to_string().into()).await?;
         serde_json::from_slice(&bytes).map_err(|error| error.to_string())
     }
 
@@ -262,6 +271,10 @@ impl Shared {
     fn every_other(&self) -> bool {
         self.turn.fetch_add(1, Ordering::Relaxed) % 2 == 1
     }
+}
+
+fn uri(url: &str) -> Uri {
+    url.parse().expect("the URL of a node")
 }
 
 /// The calls of a batch, or the only one.

@@ -302,6 +302,16 @@ async fn another_branch_answers_every_other_time() {
 }
 
 #[tokio::test]
+async fn another_node_takes_the_place_of_the_first() {
+    let rig = Rig::start().await;
+    let other = Sim::start(Params { genesis_time: 1_800_000_000, ..Params::default() }).await.unwrap();
+    other.advance(20);
+    rig.proxy.move_to(&other.url());
+    assert_eq!(number(rig.head().await.result()), 20);
+    assert_eq!(rig.header(json!("0x14")).await["hash"], json!(other.chain().hash(20)));
+}
+
+#[tokio::test]
 async fn batches() {
     let rig = Rig::start().await;
     let members: Vec<Value> = (1..=4).map(|id| call(id, "eth_chainId", &json!([]))).collect();
