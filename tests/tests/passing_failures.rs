@@ -157,8 +157,9 @@ async fn an_error_that_passes_does_not_move_the_beginning_of_the_history() {
 #[tokio::test]
 async fn ranges_in_flight_are_read_while_one_is_applied() {
     // Each change of the window within a range takes a search of several reads, one after the other.
-    let sim = Sim::start(Params { incidents_per_day: 0, ..Params::default() }).await.unwrap();
-    for (blocks, window) in [(60, 40), (30, 60), (170, 30)] {
+    let params = Params { incidents_per_day: 0, buffered_per_hour: 3600, ..Params::default() };
+    let sim = Sim::start(params).await.unwrap();
+    for (blocks, window) in [(60, 40), (30, 60), (75, 30), (30, 45)] {
         sim.advance(blocks);
         sim.call(Call::SetWindow(window)).unwrap();
     }
