@@ -132,8 +132,8 @@ impl Proxy {
         *lock(&self.shared.rng) = ChaCha8Rng::seed_from_u64(seed);
     }
 
-    /// From now on answers to calls of this method are so late, beside any fault; a batch is as late as the
-    /// latest of its members.
+    /// From now on answers to calls of this method are so late, or up to half as much again, beside any fault;
+    /// a batch is as late as the latest of its members.
     pub fn delay(&self, method: &'static str, by: Duration) {
         lock(&self.shared.delays).insert(method, by);
     }
@@ -235,7 +235,8 @@ impl Shared {
     fn delay_of(&self, asked: &Value) -> Duration {
         let delays = lock(&self.delays);
         let methods = members(asked).iter().filter_map(|call| call["method"].as_str());
-        methods.filter_map(|method| delays.get(method).copied()).max().unwrap_or_default()
+        let latest = methods.filter_map(|method| delays.get(method)).max();
+        latest.map_or(Duration::ZERO, |by| by.mul_f64(lock(&self.rng).random_range(1.0..1.5)))
     }
 
     /// A node's bytes; an error says only that there are none.

@@ -11,7 +11,7 @@ use tesseract_tests::process::{Exporter, free_port};
 use tesseract_tests::rig::{NETWORK, Oracle, Setup, named, reached, watch};
 use tesseract_tests::series::Series;
 use tesseract_tests::sim::{Params, Sim};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -80,6 +80,35 @@ async fn ill_endpoints_are_passed_over_within_one_time_out_and_come_back() {
         rig.exact(&exporter).await;
         rig.preferred.clear();
         rig.gives_back().await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_hangs_at_some_calls_only_is_left_to_the_other() {
+    for method in ["eth_getLogs", "eth_call", "eth_getCode"] {
+        let rig = Rig::start(Fault::NullError).await;
+        // Head and chain are answered, so that whoever asks for these alone finds nothing wrong.
+        rig.preferred.delay(method, Duration::from_secs(3600));
+        let started = Instant::now();
+        let exporter = rig.exporter().await;
+        rig.exact(&exporter).await;
+        let (synced_in, hung) = (started.elapsed(), rig.preferred.counts().of(method));
+        // Three ranges may be in flight, and what failed may be asked for once more.
+        assert!(hung <= 6, "{method}: {hung} calls were sent in vain before the other endpoint was used");
+        let (http, mut grown) = (rig.preferred.counts().http, 0);
+        for _ in 0..20 {
+            rig.sim.advance(1);
+            let target = rig.sim.head() - CONFIRMATIONS;
+            watch(&exporter, PATIENCE, |text| reached(text, target), |_| Vec::new()).await.unwrap();
+            grown += 1;
+        }
+        let again = rig.preferred.counts();
+        println!(
+            "{method}: synced in {synced_in:.1?}, {hung} in vain; then {} more and {} requests in {grown} blocks, {:.1?} in all",
+            again.of(method) - hung,
+            again.http - http,
+            started.elapsed()
+        );
     }
 }
 

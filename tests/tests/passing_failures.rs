@@ -156,14 +156,14 @@ async fn an_error_that_passes_does_not_move_the_beginning_of_the_history() {
 
 #[tokio::test]
 async fn ranges_in_flight_are_read_while_one_is_applied() {
-    // Each change of the window within a range takes a search of several reads, one after the other.
-    let params = Params { incidents_per_day: 0, buffered_per_hour: 3600, ..Params::default() };
+    // Each change of the window within a range takes a search of seven reads, one after the other.
+    let params = Params { incidents_per_day: 0, buffered_per_hour: 1200, ..Params::default() };
     let sim = Sim::start(params).await.unwrap();
-    for (blocks, window) in [(60, 40), (30, 60), (75, 30), (30, 45)] {
+    for (blocks, window) in [(60, 40), (99, 60), (99, 30), (99, 45)] {
         sim.advance(blocks);
         sim.call(Call::SetWindow(window)).unwrap();
     }
-    sim.advance(140);
+    sim.advance(120);
     let mut rig = Rig::on(sim).await;
     (rig.setup.range, rig.setup.start_block) = (100, Some(BEFORE + 1));
     for method in ["eth_chainId", "eth_getBlockByNumber", "eth_getLogs"] {
@@ -172,12 +172,12 @@ async fn ranges_in_flight_are_read_while_one_is_applied() {
     rig.proxy.delay("eth_call", Duration::from_millis(450));
     let exporter = rig.exporter().await;
     let series = rig.exact(&exporter).await.unwrap();
-    let single_reads = rig.proxy.counts();
-    assert!(single_reads.of("eth_call") >= 9 + 2 * 5, "the windows were not searched for: {single_reads:?}");
+    let asked = rig.proxy.counts();
+    assert!(asked.of("eth_call") >= 4 * 7, "the windows were not searched for: {asked:?}");
     let timeouts = series.0.keys().filter(|key| key.contains("outcome=\"timeout\""));
     let timeouts: f64 = timeouts.filter_map(|key| series.get(key)).sum();
-    assert_eq!(timeouts, 0.0, "the node answers within 0.6 s; {}", exporter.log().join("\n"));
-    // No request took longer than 0.6 s; the bucket leaves a busy machine some time.
+    assert_eq!(timeouts, 0.0, "the node answers within 0.9 s; {}", exporter.log().join("\n"));
+    // No request took longer than 0.9 s; the bucket leaves a busy machine some time.
     let duration = |rest: &str| {
         let prefix = "tesseract_rpc_request_duration_seconds";
         series.get(&format!("{prefix}{rest}")).unwrap_or_else(|| panic!("no {prefix}{rest} in\n{series}"))

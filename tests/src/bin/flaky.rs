@@ -2,7 +2,7 @@
 //! the same behind a healthy one, and how often an endpoint that always fails is asked.
 //!
 //! `cargo run -p tesseract-tests --bin flaky`. All runs go side by side, with the configuration's defaults and
-//! a node that is 100 ms away: without a distance the wait of a single `Retry-After` would be all there is.
+//! a node that is 100 to 150 ms away: without a distance the wait of a single `Retry-After` would be all there is.
 
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ const BEFORE: u64 = 9;
 
 const CONFIRMATIONS: u64 = 2;
 
+/// Each answer takes up to half as much again.
 const DISTANCE: Duration = Duration::from_millis(100);
 
 /// What the exporter asks for; each answer comes from afar.
