@@ -95,8 +95,8 @@ impl Rig {
     /// at what this process showed before.
     async fn tells_the_new_truth(&mut self) {
         let before = self.last.clone();
-        let at = self.target();
-        let oracle = Oracle::read(&self.sim.url(), self.sim.chain().contract(), self.sim.head()).await;
+        let (at, contract) = (self.target(), self.setup.contract);
+        let oracle = Oracle::read(&self.sim.url(), contract, self.sim.head()).await;
         let truth = raised(&oracle.at(at), &before);
         let right = |text: &str| reached(text, at) && differences(&truth, text).is_empty();
         let seen = watch(&self.exporter, PATIENCE, right, |_| Vec::new()).await;

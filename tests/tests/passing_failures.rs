@@ -35,8 +35,9 @@ impl Rig {
 
     async fn on(sim: Sim) -> Self {
         let proxy = Proxy::start(&sim.url()).await;
-        let setup = Setup::new(&[&proxy.url()], sim.chain().contract());
-        let oracle = Oracle::read(&sim.url(), sim.chain().contract(), sim.head()).await;
+        let contract = sim.chain().contract();
+        let setup = Setup::new(&[&proxy.url()], contract);
+        let oracle = Oracle::read(&sim.url(), contract, sim.head()).await;
         Self { sim, proxy, setup, oracle }
     }
 
@@ -91,7 +92,7 @@ async fn batches_go_on_whatever_the_order_of_their_answers() {
 #[tokio::test]
 async fn batches_go_on_after_one_broken_answer() {
     for fault in [Fault::TruncatedJson, Fault::BadGateway, Fault::NullResult, Fault::ErrorOk] {
-        batches_go_on_with(|proxy| proxy.set(fault), |proxy| proxy.clear()).await;
+        batches_go_on_with(|proxy| proxy.set(fault), Proxy::clear).await;
     }
 }
 
