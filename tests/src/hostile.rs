@@ -1,11 +1,13 @@
 //! The scripted hostile node: a JSON-RPC proxy in front of a healthy one, with a switch for every fault.
 //!
-//! Without a fault it passes bytes through and only counts. With one it does exactly that one thing.
-//! It never decides by itself when to misbehave, and what it draws at random comes from a fixed seed.
+//! Without a fault it passes bytes through and only counts. With one it does exactly that one thing, to every
+//! request or to a share of them. It never decides by itself when to misbehave, and what it draws at random
+//! comes from a seed.
 
 mod answer;
 mod fault;
 mod logs;
+mod mixture;
 mod refusal;
 mod replica;
 mod transport;
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -34,6 +37,7 @@ pub use fault::{Fault, Kind};
 pub use refusal::{Cap, RANGES, RATES, Refusal};
 pub use replica::LAG;
 
+use mixture::Mixture;
 use transport::{Body, Cut};
 
 /// A running proxy; it ends when dropped.
@@ -45,11 +49,13 @@ pub struct Proxy {
 
 /// What the connections of a proxy share.
 struct Shared {
-    upstream: Uri,
+    upstream: Mutex<Uri>,
     /// A node on another branch.
     rival: Mutex<Option<Uri>>,
     client: Client<HttpConnector, Full<Bytes>>,
-    fault: Mutex<Option<Fault>>,
+    mixture: Mutex<Mixture>,
+    /// How late every answer to a call of a method is, fault or none.
+    delays: Mutex<BTreeMap<&'static str, Duration>>,
     /// Caps are those of real chains divided by this.
     scale: AtomicU64,
     /// Odd and even requests meet different replicas.
@@ -87,10 +93,11 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("bind the proxy");
         let address = listener.local_addr().expect("a bound port has an address");
         let shared = Arc::new(Shared {
-            upstream: upstream.parse().expect("the URL of the node behind the proxy"),
+            upstream: Mutex::new(uri(upstream)),
             rival: Mutex::new(None),
             client: Client::builder(TokioExecutor::new()).build_http(),
-            fault: Mutex::new(None),
+            mixture: Mutex::default(),
+            delays: Mutex::default(),
             scale: AtomicU64::new(1),
             turn: AtomicU64::new(0),
             rng: Mutex::new(ChaCha8Rng::seed_from_u64(0)),
@@ -107,17 +114,28 @@ impl Proxy {
 
     /// From now on this fault, and no other.
     pub fn set(&self, fault: Fault) {
-        *lock(&self.shared.fault) = Some(fault);
+        self.mix(&[fault], 100);
+    }
+
+    /// From now on this share of the HTTP requests, in percent, meets one of these faults, drawn for each.
+    pub fn mix(&self, faults: &[Fault], percent: u32) {
+        *lock(&self.shared.mixture) = Mixture { faults: faults.to_vec(), percent };
     }
 
     /// From now on healthy.
     pub fn clear(&self) {
-        *lock(&self.shared.fault) = None;
+        *lock(&self.shared.mixture) = Mixture::default();
     }
 
-    /// The fault that holds now.
-    pub fn fault(&self) -> Option<Fault> {
-        *lock(&self.shared.fault)
+    /// What is drawn at random from now on follows from this seed, and from the order of the requests.
+    pub fn seed(&self, seed: u64) {
+        *lock(&self.shared.rng) = ChaCha8Rng::seed_from_u64(seed);
+    }
+
+    /// From now on answers to calls of this method are so late, or up to half as much again, beside any fault;
+    /// a batch is as late as the latest of its members.
+    pub fn delay(&self, method: &'static str, by: Duration) {
+        lock(&self.shared.delays).insert(method, by);
     }
 
     /// Divides every cap, so that a short chain meets them.
@@ -127,7 +145,12 @@ impl Proxy {
 
     /// The node that [`Fault::TwoBranches`] asks every other time.
     pub fn rival(&self, url: &str) {
-        *lock(&self.shared.rival) = Some(url.parse().expect("the URL of the rival node"));
+        *lock(&self.shared.rival) = Some(uri(url));
+    }
+
+    /// From now on another node behind it, as when a chain is begun anew under the same address.
+    pub fn move_to(&self, upstream: &str) {
+        *lock(&self.shared.upstream) = uri(upstream);
     }
 
     /// What has been asked so far.
@@ -168,11 +191,15 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     let body = request.into_body().collect().await.map_err(|_| Cut)?.to_bytes();
-    let fault = *lock(&shared.fault);
+    let fault = lock(&shared.mixture).draw(&mut lock(&shared.rng));
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
     shared.count(&asked, fault.is_some());
+    let late = shared.delay_of(&asked);
+    if !late.is_zero() {
+        transport::pause(late).await;
+    }
     let Some(fault) = fault else {
-        let bytes = shared.forward(&shared.upstream, body).await.map_err(|_| Cut)?;
+        let bytes = shared.forward(&shared.upstream(), body).await.map_err(|_| Cut)?;
         return Ok(transport::respond(200, "application/json", bytes));
     };
     let rival = lock(&shared.rival).clone();
@@ -191,15 +218,25 @@ async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Res
 
 impl Shared {
     fn count(&self, asked: &Value, faulty: bool) {
-        let calls = asked.as_array().map_or(std::slice::from_ref(asked), Vec::as_slice);
         self.counts.send_modify(|counts| {
             counts.http += 1;
             counts.faulty += u64::from(faulty);
-            for call in calls {
+            for call in members(asked) {
                 let method = call["method"].as_str().unwrap_or("none");
                 *counts.calls.entry(method.to_owned()).or_default() += 1;
             }
         });
+    }
+
+    fn upstream(&self) -> Uri {
+        lock(&self.upstream).clone()
+    }
+
+    fn delay_of(&self, asked: &Value) -> Duration {
+        let delays = lock(&self.delays);
+        let methods = members(asked).iter().filter_map(|call| call["method"].as_str());
+        let latest = methods.filter_map(|method| delays.get(method)).max();
+        latest.map_or(Duration::ZERO, |by| by.mul_f64(lock(&self.rng).random_range(1.0..1.5)))
     }
 
     /// A node's bytes; an error says only that there are none.
@@ -216,7 +253,7 @@ impl Shared {
     /// The upstream's answer to one call.
     async fn ask(&self, method: &str, params: &Value) -> Result<Value, String> {
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let bytes = self.forward(&self.upstream, call.to_string().into()).await?;
+        let bytes = self.forward(&self.upstream(), call.to_string().into()).await?;
         serde_json::from_slice(&bytes).map_err(|error| error.to_string())
     }
 
@@ -235,6 +272,15 @@ impl Shared {
     fn every_other(&self) -> bool {
         self.turn.fetch_add(1, Ordering::Relaxed) % 2 == 1
     }
+}
+
+fn uri(url: &str) -> Uri {
+    url.parse().expect("the URL of a node")
+}
+
+/// The calls of a batch, or the only one.
+fn members(asked: &Value) -> &[Value] {
+    asked.as_array().map_or(std::slice::from_ref(asked), Vec::as_slice)
 }
 
 /// A number as JSON-RPC writes it.

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tempfile::TempDir;
 use tesseract_tests::hostile::{Fault, Proxy};
 use tesseract_tests::http::Reply;
@@ -11,7 +12,7 @@ use tesseract_tests::process::{Exporter, free_port};
 use tesseract_tests::rig::{NETWORK, Oracle, Setup, named, reached, watch};
 use tesseract_tests::series::Series;
 use tesseract_tests::sim::{Params, Sim};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -81,6 +82,33 @@ async fn ill_endpoints_are_passed_over_within_one_time_out_and_come_back() {
         rig.preferred.clear();
         rig.gives_back().await;
     }
+}
+
+#[tokio::test]
+async fn one_that_hangs_at_some_calls_only_is_left_to_the_other_within_two_time_outs() {
+    join_all(["eth_getLogs", "eth_call", "eth_getCode"].map(one_that_hangs_at)).await;
+}
+
+async fn one_that_hangs_at(method: &'static str) {
+    let rig = Rig::start(Fault::NullError).await;
+    // Head and chain are answered: whoever asks for these alone finds nothing wrong.
+    rig.preferred.delay(method, Duration::from_secs(3600));
+    let urls = [rig.preferred.url(), rig.other.url()];
+    let mut setup = Setup::new(&[&urls[0], &urls[1]], rig.sim.chain().contract());
+    setup.timeout = Duration::from_secs(4);
+    let exporter = Exporter::start(&setup.yaml(None)).await;
+    let started = Instant::now();
+    rig.exact(&exporter).await;
+    assert!(started.elapsed() < 2 * setup.timeout, "{method}: synced after {:?}", started.elapsed());
+    let first = rig.preferred.counts().of(method);
+    for _ in 0..20 {
+        rig.sim.advance(1);
+        let target = rig.sim.head() - CONFIRMATIONS;
+        watch(&exporter, PATIENCE, |text| reached(text, target), |_| Vec::new()).await.unwrap();
+    }
+    // Tried again now and then, after rests that grow: not at every block.
+    let again = rig.preferred.counts().of(method) - first;
+    assert!(again <= 5 * first, "{method}: {first} in vain at first, {again} more within 20 blocks");
 }
 
 #[tokio::test]

@@ -89,7 +89,9 @@ async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Resu
             Fault::NoOldState | Fault::NoOldCode | Fault::NoOldStateOdd => {
                 replica::pruned(shared, method, params, fault).await?
             }
-            Fault::StateErrors => replica::failing(shared, method, params).await?,
+            Fault::StateErrors | Fault::BadUpstream | Fault::StatePassing => {
+                replica::failing(shared, method, params, fault).await?
+            }
             _ => shared.ask(method, params).await?,
         }
     };

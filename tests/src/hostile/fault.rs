@@ -70,6 +70,7 @@ faults! {
     Trickle "trickle" Outage "sends its answer a byte at a time, without end in sight"
     Slow "slow" Quirk "answers late, within any sensible time-out"
     SlowCalls "slow-calls" Quirk "answers late by so much for each call: a long batch outlasts the time-out"
+    Flaky "flaky" Quirk "a quarter of all requests fails in passing, each in one of seven ways"
     ResetBefore "reset-before" Outage "resets the connection instead of answering"
     ResetMidBody "reset-mid-body" Outage "resets the connection in the middle of the answer"
     CloseAfterEach "close-after-each" Quirk "closes the connection after every answer"
@@ -130,14 +131,33 @@ faults! {
     NoOldState "no-old-state" Quirk "`eth_call` only at the newest 128 blocks"
     NoOldStateOdd "no-old-state-odd" Quirk "`eth_call` only at the newest 128 blocks, refused in words unheard of"
     StateErrors "state-errors" Quirk "`eth_call` and `eth_getCode` fail in passing, once in fifty times"
+    BadUpstream "bad-upstream" Quirk "`eth_call` and `eth_getCode` fail in passing, in words that have \"state\" in them"
+    StatePassing "trie-node-passing" Quirk "`eth_call` and `eth_getCode` fail in passing, in the words for absent state"
     NoOldCode "no-old-code" Quirk "`eth_getCode` and `eth_call` only at the newest 128 blocks"
 }
+
+/// Each passes, and the next request may be answered well.
+static FLAKY: [Fault; 7] = [
+    Fault::RetryAfterSeconds,
+    Fault::BadGateway,
+    Fault::ResetBefore,
+    Fault::TruncatedJson,
+    Fault::NullResult,
+    Fault::ErrorOk,
+    Fault::Rate(&RATES[0]),
+];
 
 impl Fault {
     /// Every fault.
     pub fn all() -> impl Iterator<Item = Self> {
         let wordings = RANGES.iter().map(Self::Range).chain(RATES.iter().map(Self::Rate));
         wordings.chain(PLAIN.iter().copied())
+    }
+
+    /// What a fault is made of that is a mixture of others, and the share of all requests, in percent, that
+    /// meets one of them.
+    pub(super) fn mixture(self) -> Option<(&'static [Self], u32)> {
+        (self == Self::Flaky).then_some((&FLAKY, 25))
     }
 
     /// The fault of this name.

@@ -120,10 +120,24 @@ pub(super) async fn pruned(
 }
 
 /// A busy node, which now and then breaks off where it must execute or look into state.
-pub(super) async fn failing(shared: &Shared, method: &str, params: &Value) -> Result<Value, String> {
+pub(super) async fn failing(
+    shared: &Shared,
+    method: &str,
+    params: &Value,
+    fault: Fault,
+) -> Result<Value, String> {
     let looks = matches!(method, "eth_call" | "eth_getCode");
     if looks && lock(&shared.rng).random_ratio(1, 50) {
-        return Ok(error(-32000, "execution aborted (timeout = 5s)"));
+        return Ok(match fault {
+            Fault::BadUpstream => error(-32000, "upstream connection in bad state, retry"),
+            Fault::StatePassing if shared.either() => {
+                error(-32000, "missing trie node 7c2b0d (path ) state 0x7c2b0d is not available")
+            }
+            Fault::StatePassing => {
+                error(-32000, "Internal Error - canceling statement due to statement timeout")
+            }
+            _ => error(-32000, "execution aborted (timeout = 5s)"),
+        });
     }
     shared.ask(method, params).await
 }

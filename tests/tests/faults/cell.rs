@@ -1,13 +1,6 @@
-//! The fault table: every fault of the hostile node, at every stage, for both variants.
-//!
-//! In every cell an exporter runs against the hostile node in front of a chain of its own. Whatever it
-//! shows on the way must be the truth at its block, and at the end byte for byte what a healthy exporter
-//! shows there, exemplars included. Times are printed and not judged; requests are.
-#![allow(clippy::unwrap_used)]
+//! One cell of the table: a chain, a hostile node in front of it, and an exporter seen through the fault.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -15,8 +8,9 @@ use tesseract_tests::hostile::{Fault, Kind, LAG, Proxy};
 use tesseract_tests::process::Exporter;
 use tesseract_tests::rig::{NETWORK, Oracle, Setup, confirmed, processed, reached, watch};
 use tesseract_tests::series::Series;
-use tesseract_tests::sim::{Params, Sim, Variant};
-use tokio::sync::Semaphore;
+use tesseract_tests::sim::{Chain, Params, Sim, Variant};
+
+use super::{Cost, POLL, Stage};
 
 /// The chain when the exporter starts.
 const HISTORY: u64 = 600;
@@ -31,53 +25,11 @@ const CONFIRMATIONS: u64 = 2;
 /// Real caps are divided by this: the chain is that much shorter than a real one.
 const SCALE: u64 = 500;
 
-/// Cells that run at the same time.
-const AT_ONCE: usize = 24;
-
-/// Long enough for a busy machine: what a cell asks for must not depend on its speed.
-const POLL: Duration = Duration::from_secs(1);
-
-/// What a poll asks for that finds nothing new: chain and head.
-const IDLE: u64 = 2;
-
 /// Nothing may take longer; far beyond what anything takes.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    FirstSync,
-    Following,
-    Resuming,
-}
-
-const STAGES: [Stage; 3] = [Stage::FirstSync, Stage::Following, Stage::Resuming];
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::FirstSync => "first sync",
-            Self::Following => "following",
-            Self::Resuming => "resuming",
-        })
-    }
-}
-
-/// What a cell cost.
-#[derive(Clone, Copy)]
-struct Cost {
-    time: Duration,
-    calls: u64,
-}
-
-impl Cost {
-    /// The calls of this cell had it gone on to poll for so long.
-    fn over(self, time: Duration) -> u64 {
-        self.calls + IDLE * time.saturating_sub(self.time).div_duration_f64(POLL) as u64
-    }
-}
-
 /// One variant's chain, and what is true on it.
-struct World {
+pub(super) struct World {
     params: Params,
     oracle: Oracle,
     /// What a healthy exporter shows at each block from shortly before [`HISTORY`] on.
@@ -85,10 +37,10 @@ struct World {
 }
 
 impl World {
-    async fn new(variant: Variant) -> Self {
+    pub(super) async fn new(variant: Variant) -> Self {
         // A window that never changed can be read anywhere, so that a node without old state hides nothing.
         let steady = |seed: &u64| {
-            let mut chain = tesseract_tests::sim::Chain::new(params(variant, *seed));
+            let mut chain = Chain::new(params(variant, *seed));
             chain.advance_to(END);
             let windows = (10..=END).filter_map(|block| chain.views(block)).map(|views| views.window);
             windows.clone().max() == windows.min()
@@ -142,10 +94,20 @@ fn params(variant: Variant, seed: u64) -> Params {
     Params { seed, variant, log_timestamps: seed.is_multiple_of(2), ..Params::default() }
 }
 
+/// What an exporter meets.
+#[derive(Clone, Copy)]
+pub(super) struct Met {
+    pub(super) fault: Fault,
+    /// Of all HTTP requests.
+    pub(super) percent: u32,
+    /// Which of them.
+    pub(super) seed: u64,
+}
+
 /// One cell's chain, hostile node and directories.
-struct Cell<'a> {
+pub(super) struct Cell<'a> {
     world: &'a World,
-    fault: Option<Fault>,
+    met: Option<Met>,
     sim: Sim,
     proxy: Proxy,
     state: TempDir,
@@ -154,15 +116,16 @@ struct Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
-    async fn new(world: &'a World, fault: Option<Fault>) -> Self {
+    pub(super) async fn new(world: &'a World, met: Option<Met>) -> Self {
         let sim = Sim::start(world.params.clone()).await.unwrap();
         sim.advance(HISTORY);
         let proxy = Proxy::start(&sim.url()).await;
         proxy.scale(SCALE);
-        Self { world, fault, sim, proxy, state: TempDir::new().unwrap(), rivals: Vec::new() }
+        proxy.seed(met.map_or(0, |met| met.seed));
+        Self { world, met, sim, proxy, state: TempDir::new().unwrap(), rivals: Vec::new() }
     }
 
-    async fn run(mut self, stage: Stage) -> Result<Cost, String> {
+    pub(super) async fn run(mut self, stage: Stage) -> Result<Cost, String> {
         let mut exporter = None;
         if stage != Stage::FirstSync {
             let mut healthy = self.start().await;
@@ -206,26 +169,26 @@ impl<'a> Cell<'a> {
 
     /// From now on the fault.
     async fn fault(&mut self) {
-        if self.fault == Some(Fault::TwoBranches) {
+        let Some(Met { fault, percent, .. }) = self.met else { return };
+        if fault == Fault::TwoBranches {
             let rival = Sim::start(self.world.params.clone()).await.unwrap();
             rival.advance(self.sim.head());
             rival.reorg(1);
             self.proxy.rival(&rival.url());
             self.rivals.push(rival);
         }
-        if let Some(fault) = self.fault {
-            self.proxy.set(fault);
-        }
+        self.proxy.mix(&[fault], percent);
     }
 
     /// Sees an exporter through the fault, up to the newest block that it can know.
     async fn through(&self, exporter: &Exporter) -> Result<(), String> {
         let target = self.sim.head() - CONFIRMATIONS;
-        match self.fault.map(Fault::kind) {
+        let fault = self.met.filter(|met| met.percent == 100).map(|met| met.fault);
+        match fault.map(Fault::kind) {
             Some(Kind::Behind) => return self.expect(exporter, target - LAG).await,
             Some(Kind::Outage | Kind::RateLimit) => {
                 // What only logs suffer from must meet requests for logs.
-                let only_logs = self.fault.is_some_and(|fault| fault.name().starts_with("logs-"));
+                let only_logs = fault.is_some_and(|fault| fault.name().starts_with("logs-"));
                 let met = || match self.proxy.counts() {
                     counts if only_logs => counts.of("eth_getLogs"),
                     counts => counts.faulty,
@@ -236,6 +199,7 @@ impl<'a> Cell<'a> {
                 watch(exporter, PATIENCE, held, |text| self.world.check(text)).await?;
                 self.proxy.clear();
             }
+            // A share of the requests that fails keeps nothing from being read in the end.
             Some(Kind::Quirk | Kind::Capped) | None => {}
         }
         self.expect(exporter, target).await
@@ -246,90 +210,5 @@ impl<'a> Cell<'a> {
         let last = watch(exporter, PATIENCE, |text| reached(text, block), check).await?;
         let reorgs = Series::parse(&last).get(&format!("tesseract_reorgs_total{{network=\"{NETWORK}\"}}"));
         if reorgs == Some(0.0) { Ok(()) } else { Err(format!("reorganisations: {reorgs:?}")) }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_fault_at_every_stage_leaves_the_truth() {
-    let only = std::env::var("FAULT").ok();
-    let faults: Vec<Fault> = Fault::all()
-        .filter(|fault| only.as_deref().is_none_or(|name| fault.name().starts_with(name)))
-        .collect();
-    let worlds = tokio::join!(World::new(Variant::Simple), World::new(Variant::Buffer));
-    let worlds = [Arc::new(worlds.0), Arc::new(worlds.1)];
-
-    let mut healthy = BTreeMap::new();
-    for (variant, world) in worlds.iter().enumerate() {
-        for stage in STAGES {
-            let cost = Cell::new(world, None).await.run(stage).await.unwrap();
-            healthy.insert((variant, stage), cost);
-        }
-    }
-
-    let places = Arc::new(Semaphore::new(AT_ONCE));
-    let mut cells = Vec::new();
-    for fault in faults {
-        for stage in STAGES {
-            for (variant, world) in worlds.iter().enumerate() {
-                let (world, places) = (world.clone(), places.clone());
-                let cell = async move {
-                    let _place = places.acquire().await.unwrap();
-                    Cell::new(&world, Some(fault)).await.run(stage).await
-                };
-                cells.push((fault, stage, variant, tokio::spawn(cell)));
-            }
-        }
-    }
-
-    let mut failures = Vec::new();
-    println!("{:22} {:10} {:7} {:>16} {:>18}  result", "fault", "stage", "variant", "time", "calls");
-    for (variant, stage) in healthy.keys() {
-        let cost = healthy[&(*variant, *stage)];
-        println!(
-            "{:22} {stage:10} {:7} {:>16} {:>18}  exact",
-            "none",
-            VARIANTS[*variant],
-            time(cost, None),
-            cost.calls
-        );
-    }
-    for (fault, stage, variant, cell) in cells {
-        let well = healthy[&(variant, stage)];
-        let outcome = cell.await.unwrap_or_else(|panic| Err(panic.to_string()));
-        let (costs, result) = match outcome {
-            Ok(cost) => {
-                let healthy = well.over(cost.time);
-                let many = cost.calls > 2 * healthy;
-                // A block that is over a cap by itself makes for small ranges, as any cap does.
-                let aside = matches!(fault.kind(), Kind::Capped | Kind::RateLimit)
-                    || matches!(fault, Fault::LogsFull | Fault::BatchCounted);
-                let result = if many && !aside { Err("too many calls".to_owned()) } else { Ok(()) };
-                (
-                    [
-                        time(cost, Some(well)),
-                        format!("{} ({:.1}x)", cost.calls, cost.calls as f64 / healthy as f64),
-                    ],
-                    result,
-                )
-            }
-            Err(why) => (["-".to_owned(), "-".to_owned()], Err(why)),
-        };
-        let [time, calls] = costs;
-        let shown = result.as_ref().err().map_or("exact", String::as_str);
-        println!("{fault:22} {stage:10} {:7} {time:>16} {calls:>18}  {shown}", VARIANTS[variant]);
-        if let Err(why) = result {
-            failures.push(format!("{fault}, {stage}, {}: {why}", VARIANTS[variant]));
-        }
-    }
-    assert!(failures.is_empty(), "{} cells failed:\n{}", failures.len(), failures.join("\n"));
-}
-
-const VARIANTS: [&str; 2] = ["simple", "buffer"];
-
-fn time(cost: Cost, well: Option<Cost>) -> String {
-    let seconds = cost.time.as_secs_f64();
-    match well {
-        Some(well) => format!("{seconds:.2} s ({:+.2} s)", seconds - well.time.as_secs_f64()),
-        None => format!("{seconds:.2} s"),
     }
 }
