@@ -154,6 +154,8 @@ fn may_ask_for_more(met: Met) -> bool {
     met.percent < 100
         || matches!(met.fault.kind(), Kind::Capped | Kind::RateLimit)
         || matches!(met.fault, Fault::LogsFull | Fault::BatchCounted | Fault::Flaky)
+        // That batches are refused is proven by three tries of one, which here is most of all calls.
+        || met.fault == Fault::BatchSmall
 }
 
 /// Each cell draws its own, and the same in every run.
