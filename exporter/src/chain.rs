@@ -50,7 +50,7 @@ pub struct Log {
     log_index: U64,
     #[serde(default)]
     removed: bool,
-    /// Only newer nodes tell it, and some as null; what cannot be read counts as not told.
+    /// Only newer nodes tell it, and some as null; what cannot be read counts as absent.
     #[serde(default, deserialize_with = "quantity_if_any")]
     block_timestamp: Option<u64>,
 }
@@ -66,7 +66,7 @@ impl Log {
         (self.block_number.as_u64(), self.log_index.as_u64())
     }
 
-    /// Its block's time, where the node told it.
+    /// Its block's time, where the node sent it.
     pub fn time(&self) -> Option<u64> {
         self.block_timestamp
     }

@@ -53,10 +53,10 @@ const LONGEST_CYCLE: Duration = Duration::from_secs(300);
 /// Progress is saved this often.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The views of so many heads are remembered, as replicas that disagree serve them in turn.
+/// The views of this many heads are remembered, as replicas that disagree serve them in turn.
 const HEADS: usize = 4;
 
-/// A network counts as stale after so many poll intervals, but not before so long.
+/// A network counts as stale after this many poll intervals, but not before [`STALE_AFTER`].
 const STALE_POLLS: u32 = 10;
 const STALE_AFTER: Duration = Duration::from_secs(60);
 
@@ -270,7 +270,7 @@ impl Follower {
         let mut source = self.source(endpoint, head.block);
         self.mend_gaps(&source).await;
         let first = self.find_first_block(&source).await?;
-        // None while there is no contract, or none of its blocks is confirmed: all there is was read.
+        // None while there is no contract, or none of its blocks is confirmed: nothing is left to read.
         let target = head.confirmed.filter(|target| first.is_some_and(|first| *target >= first));
         let first = first.unwrap_or_default();
         let remaining = |history: &History| {

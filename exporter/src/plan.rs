@@ -6,25 +6,25 @@ use std::ops::RangeInclusive;
 /// out.
 pub const NEAR_HEAD: u64 = 64;
 
-/// So many seconds a replica may lag whose answers cannot be told from those of others.
+/// For this many seconds a replica may lag whose answers look like those of others.
 const LAG: u64 = 120;
 
 /// No more blocks than this are near the head.
 const MOST_NEAR: u64 = 1000;
 
-/// So many headers are read in one exchange.
+/// How many headers are read in one exchange.
 const NEAR_RANGE: u64 = 32;
 
 /// An answer with more logs than this makes the next ranges smaller, which bounds the memory.
 const MANY_LOGS: usize = 400;
 
-/// The first range is no larger than this, as nothing is known yet of how much it holds.
+/// The size of the first range, of which nothing is known yet.
 const FIRST_RANGE: u64 = 100;
 
-/// After so many answers in a row a larger range is tried.
+/// After this many answers in a row a larger range is tried.
 const STREAK: u32 = 8;
 
-/// After so many the endpoint may have changed its mind about what it refused.
+/// After this many the endpoint may have changed its mind about what it refused.
 const LONG_STREAK: u32 = 256;
 
 /// Some blocks to fetch.
@@ -36,8 +36,8 @@ pub struct Fetch {
     pub near_head: bool,
 }
 
-/// How many blocks below the head are near it where each answer may come from another replica, told from the
-/// `blocks` that came in so many `seconds`.
+/// How many blocks below the head are near it where each answer may come from another replica, given that
+/// `blocks` came in `seconds`.
 pub fn near_replicas(blocks: u64, seconds: u64) -> u64 {
     (blocks.saturating_mul(LAG) / seconds.max(1)).clamp(NEAR_HEAD, MOST_NEAR)
 }
@@ -74,14 +74,14 @@ pub struct Sizer {
 /// What became of a request of some size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// It was answered, with so many logs.
+    /// It was answered, with this many logs.
     Answered {
         /// Blocks or calls.
         size: u64,
         /// Logs in the answer.
         logs: usize,
     },
-    /// It was refused for its size, as far as can be told.
+    /// It was refused for its size, as far as is known.
     Refused {
         /// Blocks or calls.
         size: u64,

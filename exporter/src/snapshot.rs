@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub network: String,
     /// The watched contract.
     pub contract: H160,
-    /// The chain's id, once an endpoint told it.
+    /// The chain's id, once an endpoint answered with it.
     pub chain_id: Option<u64>,
     /// An endpoint answered in the last cycle.
     pub connected: bool,

@@ -1,6 +1,6 @@
 //! The contract's views, all at one block and in one exchange.
 //!
-//! A view that the contract does not have is told from one that could not be read. Makes calls and reads
+//! Tells a view that the contract does not have from one that could not be read. Makes calls and reads
 //! their answers; sends nothing itself.
 
 use serde_json::json;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_view_is_told_from_a_failed_read() {
+    fn a_missing_view_differs_from_a_failed_read() {
         let number = value("transaction_count", raw(&format!("\"0x{}\"", "0".repeat(64))));
         assert_eq!(number.unwrap(), Some(Token::Uint(U256::zero())));
         assert_eq!(value("paused", raw("\"0x\"")).unwrap(), None);

@@ -16,7 +16,7 @@ use super::verify::{ProvenRange, Reading};
 use super::{Follower, events, windows};
 use crate::plan::{self, Asked, Change};
 
-/// So many ranges are asked for at once while catching up.
+/// How many ranges are asked for at once while catching up.
 const IN_FLIGHT: usize = 3;
 
 /// What became of the ranges that were asked for.
@@ -176,7 +176,7 @@ impl Follower {
         self.recomputing = self.snapshot.synced;
     }
 
-    /// A configured start may lie after the deployment: what was counted before it is no loss of ours.
+    /// A configured start may lie after the deployment: what was counted before it is not missing.
     async fn count_before(&mut self, source: &Source, first: u64) -> Result<(), CycleError> {
         let Some(before) = first.checked_sub(1) else { return Ok(()) };
         if let Reading::Known(count) = source.count_at(before).await? {

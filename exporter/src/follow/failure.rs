@@ -62,7 +62,7 @@ pub(super) fn decide(error: &CycleError, known: Known) -> Next {
     if again && known.healthy { Next::Again } else { Next::Failover }
 }
 
-/// What a failure to read a range of so many blocks says about its size.
+/// What a failure to read a range of `size` blocks says about that size.
 pub(super) fn asked(kind: ErrorKind, size: u64, at: u64) -> Asked {
     match kind {
         // A single block is not too many.

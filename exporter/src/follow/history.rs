@@ -13,10 +13,10 @@ use crate::chain::BlockRef;
 use crate::ledger::Ledger;
 use crate::state::Gap;
 
-/// So many gaps are remembered, the oldest ones: whoever goes back to one reads all later ones again.
+/// How many gaps are remembered, the oldest ones: whoever goes back to one reads all later ones again.
 const GAPS: usize = 16;
 
-/// So many left branches are remembered.
+/// How many left branches are remembered.
 const BRANCHES: usize = 16;
 
 /// What was read of one network's chain.
@@ -98,7 +98,7 @@ impl History {
         self.count_check = Some(CountCheck { block: first.saturating_sub(1), missing: 0 });
     }
 
-    /// The configured beginning may lie after the deployment: what was counted before it is no loss. `count`
+    /// The configured beginning may lie after the deployment: what was counted before it is not missing. `count`
     /// is `transaction_count()` right before the first block.
     pub(super) fn begins_after(&mut self, block: u64, count: U256) {
         let missing = signed(count);
@@ -186,7 +186,7 @@ impl History {
         self.first_block = from;
     }
 
-    /// From now on a difference is no reason to read everything again.
+    /// From now on a difference does not have everything read again.
     pub(super) fn mark_reread(&mut self) {
         self.reread = true;
     }
@@ -249,7 +249,7 @@ mod tests {
         BlockRef { number, hash: hash(number), parent: hash(number.wrapping_sub(1)), time: number * 2 }
     }
 
-    /// A range of a branch with so many buffered events in its last block, of which the contract counts `count`.
+    /// A range of a branch with this many buffered events in its last block, of which the contract counts `count`.
     fn range(
         blocks: std::ops::RangeInclusive<u64>,
         branch: u64,

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::windows::Horizon;
 use crate::plan::Sizer;
 
-/// For so long a node may be late with logs of blocks that it has: what does not add up is read again
+/// For this long a node may be late with logs of blocks that it has: what does not add up is read again
 /// until then, and believed afterwards.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Calls for old state that fail for so long without a known reason may fail for lack of it.
+/// Calls for old state that fail for this long without a known reason may fail for lack of it.
 const ERRORS_PERSIST: Duration = Duration::from_secs(30);
 
 /// What was learned of one endpoint.
@@ -61,7 +61,7 @@ impl EndpointMemory {
     }
 
     /// Logs that must be there did not come; whether they are still waited for. Time in which this endpoint
-    /// was not asked, for more than `pause`, is no time in which logs did not come.
+    /// was not asked, for more than `pause`, does not count.
     pub(super) fn wait(&mut self, now: Instant, pause: Duration) -> bool {
         let waiting = self.waiting.filter(|(_, asked)| now - *asked < pause);
         let since = waiting.map_or(now, |(since, _)| since);

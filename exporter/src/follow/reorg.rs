@@ -7,10 +7,10 @@ use super::history::Rewound;
 use super::source::Source;
 use crate::chain::BlockRef;
 
-/// Most reorganisations are short: so many blocks are compared before all others.
+/// Most reorganisations are short: this many blocks are compared before all others.
 const NEWEST: usize = 8;
 
-/// So many blocks are compared at once.
+/// How many blocks are compared at once.
 const AT_ONCE: usize = 100;
 
 /// The other branch must answer this often in a row before it is followed.
@@ -18,7 +18,7 @@ const CHECKS: usize = 4;
 
 impl Follower {
     /// A chain on which there is nothing to read may have other blocks where the history was read: the newest
-    /// block that both have tells. True: the history was taken back.
+    /// block that both have decides. True: the history was taken back.
     pub(super) async fn check_branch(&mut self, source: &Source) -> Result<bool, CycleError> {
         let Some((number, ours)) = self.history.known_hash(source.head.number) else { return Ok(false) };
         let theirs = source.headers(&[number]).await?.pop();

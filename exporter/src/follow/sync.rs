@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-/// A head below the processed block is a lag for so long, and a contradiction afterwards.
+/// A head below the processed block is a lag for this long, and a contradiction afterwards.
 const LONGEST_LAG: Duration = Duration::from_secs(30);
 
-/// A chain that ends earlier than it did while it was caught up with is believed after so many cycles.
+/// A chain that ends earlier than it did while it was caught up with is believed after this many cycles.
 const LOW_TARGETS: u32 = 20;
 
 /// The newest block that was confirmed while catching up, and how many cycles in a row ended below it.

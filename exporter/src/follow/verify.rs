@@ -98,7 +98,7 @@ pub(super) struct Candidate {
     last: BlockRef,
     unmatched: Option<u64>,
     log_times: LogTimes,
-    /// By number: the times that headers tell.
+    /// By number: the times in headers.
     times: HashMap<u64, u64>,
 }
 
@@ -252,14 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_from_headers_unless_the_logs_tell_the_truth() {
+    fn times_are_read_from_headers_unless_those_of_the_logs_are_right() {
         for (logs, questions) in [
             // Nothing to ask.
             (vec![], vec![]),
             (vec![log(20, None)], vec![]),
             // The newest is a sample for all.
             (vec![log(11, Some(22)), log(12, Some(24))], vec![vec![12]]),
-            // It is wrong, or one is not told: all are read.
+            // It is wrong, or one is absent: all are read.
             (vec![log(11, Some(22)), log(12, Some(25))], vec![vec![12], vec![11]]),
             (vec![log(11, None), log(12, Some(24))], vec![vec![11, 12]]),
             // No time of this range.

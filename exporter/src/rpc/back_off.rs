@@ -1,7 +1,7 @@
 //! The health of an endpoint, a circuit breaker: healthy, resting after a failure, on trial after the rest.
 //!
 //! Tells exchanges that fail from uses that come to nothing although exchanges succeed: of an endpoint that
-//! only fails at logs, the head can be read again and again. Never waits, never logs, and is told the time.
+//! only fails at logs, the head can be read again and again. Never waits, never logs; the time is passed in.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) enum News {
     None,
     /// The first failure after it was healthy.
     Failed,
-    /// It recovered from so many failures.
+    /// It recovered after this many failures.
     Recovered { failures: u32 },
 }
 

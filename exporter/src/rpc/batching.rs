@@ -1,7 +1,7 @@
 //! Whether an endpoint answers batches.
 //!
 //! One broken answer proves nothing: batches are given up when every try of one failed alike although the same
-//! calls passed one by one, and are tried again later. Pure: told the time, never logs.
+//! calls passed one by one, and are tried again later. Pure: the time is passed in; never logs.
 
 use std::time::Duration;
 
@@ -29,14 +29,14 @@ impl Batching {
         self.until.is_none_or(|until| now >= until)
     }
 
-    /// A batch of so many calls was answered whole. One that is smaller than what was refused shows nothing.
+    /// A batch of this many calls was answered whole. One that is smaller than what was refused shows nothing.
     pub(super) fn answered(&mut self, calls: usize) {
         if self.refused.is_some_and(|refused| calls >= refused) {
             *self = Self::default();
         }
     }
 
-    /// A batch of so many calls came to nothing, though they passed one by one. Returns for how long batches
+    /// A batch of this many calls came to nothing, though they passed one by one. Returns for how long batches
     /// are given up, if that is news.
     pub(super) fn refused(&mut self, calls: usize, now: Instant) -> Option<Duration> {
         if !self.allows(now) {

@@ -1,6 +1,6 @@
 //! One endpoint: sends calls, in a batch where batches work, and gives each its own outcome.
 //!
-//! Tries again at once what fails in passing (see `retry`); everything else is told to whoever asked, and to
+//! Tries again at once what fails in passing (see `retry`); everything else goes to the caller and to
 //! the back-off. Never waits for more than the request time-out an exchange.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use super::{Answer, Call, EndpointStats, Error, ErrorKind, Method};
 use crate::config;
 use crate::plan::{Asked, Sizer};
 
-/// At most so many calls are put into one exchange.
+/// No more calls than this are put into one exchange.
 const CALLS_AT_ONCE: u64 = 100;
 
 /// One endpoint of a network. Cheap to share; all that changes is behind one short lock.
@@ -358,7 +358,7 @@ impl Endpoint {
         answers
     }
 
-    /// Tells the back-off of a failure of the endpoint itself, once it was not to be had by trying again.
+    /// Records a failure of the endpoint itself, once retries are used up.
     fn record_failure(&self, error: &Error, started: Instant) {
         if error.kind.is_endpoint_failure() {
             let news = self.memory().back_off.record_failure(started, Instant::now(), error.retry_after);

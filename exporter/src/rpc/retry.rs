@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Error, ErrorKind, Method, Refusal};
 
-/// So often a call is sent once more.
+/// A call is sent again this often.
 const RETRIES: u32 = 2;
 
 /// The first pause; it doubles with each retry.
