@@ -37,6 +37,7 @@ use crate::snapshot::{Confirmed, Gauges, Head, Snapshot};
 use crate::views::{self, Views};
 use fetch::{CALLS_AT_ONCE, Source};
 use late::{Gaps, Waiting};
+use save::Saver;
 use trouble::Trouble;
 use window::Horizon;
 
@@ -49,9 +50,6 @@ const TRIES: u32 = 3;
 /// A cycle that lasts longer than this is abandoned; every request has a deadline of its own, so this is
 /// reached only by a fault of this program.
 const LONGEST_CYCLE: Duration = Duration::from_secs(300);
-
-/// Progress is saved this often.
-const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Calls for old state that fail for so long without a known reason fail for good.
 const UNKNOWN_TIME: Duration = Duration::from_secs(30);
@@ -111,9 +109,9 @@ pub async fn run(
                 follower.cycle().await;
             } => {}
         }
-        follower.save_if(follower.saved_at.elapsed() >= SAVE_INTERVAL);
+        follower.save(false).await;
     }
-    follower.save_if(true);
+    follower.save(true).await;
 }
 
 /// Everything the loop of one network knows.
@@ -161,10 +159,7 @@ struct Follower {
     views: VecDeque<(H256, Views)>,
     snapshot: Snapshot,
     publish: watch::Sender<Arc<Snapshot>>,
-    state: Option<PathBuf>,
-    saved_at: Instant,
-    saved_block: Option<BlockRef>,
-    save_failed: bool,
+    saver: Saver,
 }
 
 impl Follower {
@@ -198,10 +193,7 @@ impl Follower {
             views: VecDeque::new(),
             snapshot: Snapshot::unknown(&network),
             publish,
-            state,
-            saved_at: Instant::now(),
-            saved_block: None,
-            save_failed: false,
+            saver: Saver::new(state),
             network,
         };
         follower.resume();
@@ -366,7 +358,7 @@ impl Follower {
                 pending: self.ledger.pending(),
                 oldest_pending: self.ledger.oldest_pending(),
                 next_deadline: self.ledger.next_deadline(),
-                last_failed: self.ledger.last_failed().cloned(),
+                newest: self.ledger.newest().clone(),
                 missing_events: self
                     .compared
                     .filter(|(at, _)| block.is_some_and(|block| block.number == *at))

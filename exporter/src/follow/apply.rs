@@ -6,19 +6,18 @@ use std::collections::BTreeMap;
 use web3::types::{H256, U256};
 
 use super::Follower;
-use super::fetch::{Fetched, Reading, Source};
+use super::fetch::{Fetched, RECENT_STATE, Reading, Source};
 use super::trouble::Trouble;
 use super::window::{self, Piece};
 use crate::chain::{BlockRef, Log};
-use crate::decode::{self, Event};
-use crate::ledger::{Block, Ledger};
+use crate::decode::{self, Event, Logged};
+use crate::ledger::{Block, Expired, Ledger, WindowRead};
 
 /// A log with what it says.
 struct Decoded {
     block: u64,
     time: u64,
-    tx_hash: H256,
-    event: Event,
+    logged: Logged,
 }
 
 impl Follower {
@@ -49,7 +48,7 @@ impl Follower {
         // Before the first sync nothing is shown, so that most windows need never be read.
         let all = self.snapshot.synced || fetched.fetch.near_head;
         let (blocks, windows) = resolve_doubts(source, &fetched, &self.ledger, blocks, all).await?;
-        self.ledger.apply(&windows, &blocks, fetched.last);
+        let expired = self.ledger.apply(&windows, &blocks, fetched.last);
         self.compare(&fetched);
         self.waiting.fill(None);
         // An unkept promise was waited for, and then believed to be none.
@@ -59,6 +58,9 @@ impl Follower {
         }
         for decoded in &decoded {
             self.log(decoded);
+        }
+        for expired in &expired {
+            self.log_expired(expired);
         }
         Ok(true)
     }
@@ -121,7 +123,7 @@ impl Follower {
         fetched: &Fetched,
         decoded: &[Decoded],
     ) -> Result<Vec<Piece>, Trouble> {
-        let buffered = |decoded: &Decoded| matches!(decoded.event, Event::Buffered { .. });
+        let buffered = |decoded: &Decoded| matches!(decoded.logged.event, Event::Buffered { .. });
         if self.ledger.pending() == 0 && !decoded.iter().any(buffered) {
             let window = match fetched.window {
                 Reading::Known(window) => window,
@@ -142,7 +144,7 @@ impl Follower {
     }
 
     fn log(&self, decoded: &Decoded) {
-        let Decoded { block, tx_hash, event, .. } = decoded;
+        let Decoded { block, logged: Logged { tx_hash, event }, .. } = decoded;
         let (name, tx_id) = match event {
             Event::Buffered { tx_id, .. } => ("TransactionBuffered", Some(tx_id)),
             Event::Ready { tx_id } => ("TransactionReady", Some(tx_id)),
@@ -176,12 +178,28 @@ impl Follower {
             event!(debug);
         }
     }
+
+    /// The only trace of most losses, as if the contract had logged it.
+    fn log_expired(&self, expired: &Expired) {
+        let Expired { tx_id, tx_hash, deadline, block } = expired;
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::$level!(network = %self.network.name, event = "TransactionExpired", tx_id = ?tx_id,
+                    block, tx_hash = ?tx_hash, deadline, "deadline passed")
+            };
+        }
+        if self.snapshot.synced {
+            event!(info);
+        } else {
+            event!(debug);
+        }
+    }
 }
 
 fn decode_all(fetched: &Fetched) -> Vec<Decoded> {
     let decode = |(block, time, log): (u64, u64, &Log)| {
         let event = decode::decode(log)?;
-        Some(Decoded { block, time, tx_hash: log.transaction_hash, event })
+        Some(Decoded { block, time, logged: Logged { tx_hash: log.transaction_hash, event } })
     };
     let logs = fetched.blocks.iter().flat_map(|b| b.logs.iter().map(|log| (b.number, b.time, log)));
     logs.filter_map(decode).collect()
@@ -211,7 +229,7 @@ async fn ledger_blocks(
     blocks.insert(fetched.last.number, empty(fetched.last.number, fetched.last.time));
     for decoded in decoded {
         let block = blocks.entry(decoded.block).or_insert_with(|| empty(decoded.block, decoded.time));
-        block.events.push(decoded.event.clone());
+        block.events.push(decoded.logged.clone());
     }
     let last_before = pieces.iter().map(|piece| piece.from).filter(|from| *from > first).map(|from| from - 1);
     let unknown: Vec<u64> = last_before.filter(|number| !blocks.contains_key(number)).collect();
@@ -229,7 +247,7 @@ async fn resolve_doubts(
     ledger: &Ledger,
     blocks: Vec<Block>,
     all: bool,
-) -> Result<(Vec<Block>, Vec<(H256, Option<U256>)>), Trouble> {
+) -> Result<(Vec<Block>, Vec<(H256, WindowRead)>), Trouble> {
     let doubts = ledger.doubts(&blocks, all);
     // The window at the last block was read with the range; below the range all blocks are settled.
     let inner = *fetched.fetch.blocks.start()..*fetched.fetch.blocks.end();
@@ -249,15 +267,18 @@ async fn resolve_doubts(
             }
         }
     }
-    let mut buffered_before = doubts.buffered_before;
-    buffered_before.retain(|(_, number)| *number >= source.oldest_state);
-    let numbers: Vec<u64> = buffered_before.iter().map(|(_, number)| *number).collect();
-    let readings = source.windows_at(&numbers).await?;
-    let read = buffered_before.iter().zip(readings).filter_map(|((id, _), reading)| match reading {
-        Reading::Known(window) => Some((*id, window)),
-        Reading::Unavailable => None,
+    let (readable, gone): (Vec<_>, Vec<_>) =
+        doubts.buffered_before.into_iter().partition(|(_, number)| *number >= source.oldest_state);
+    let numbers: Vec<u64> = readable.iter().map(|(_, number)| *number).collect();
+    let readings = readable.iter().zip(source.windows_at(&numbers).await?);
+    let read = readings.filter_map(|((id, number), reading)| match reading {
+        Reading::Known(window) => Some((*id, WindowRead::Known(window))),
+        // Close to the head it is a replica that lags, and is asked again.
+        Reading::Unavailable if number + RECENT_STATE > source.head.number => None,
+        Reading::Unavailable => Some((*id, WindowRead::NoState)),
     });
-    Ok((blocks.into_values().collect(), read.collect()))
+    let gone = gone.into_iter().map(|(id, _)| (id, WindowRead::NoState));
+    Ok((blocks.into_values().collect(), read.chain(gone).collect()))
 }
 
 fn signed(number: U256) -> i64 {

@@ -371,7 +371,7 @@ const COUNT: &str = "transaction_count";
 const CHANCE: f64 = 1e-5;
 
 /// Nodes keep the state of about the last 128 blocks.
-const RECENT_STATE: u64 = 100;
+pub(super) const RECENT_STATE: u64 = 100;
 
 fn headers_of(fetch: &Fetch) -> Vec<u64> {
     if fetch.near_head {
