@@ -3,6 +3,9 @@
 //!
 //! Whatever is asked costs what is found, and a logarithm, never a walk over all.
 
+#[cfg(test)]
+mod tests;
+
 use web3::types::{H256, U256};
 
 use super::heap::{Heap, number, shrink};

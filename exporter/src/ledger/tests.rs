@@ -1,5 +1,7 @@
 //! The ledger against a naive model that looks at every block from the beginning.
 
+mod naive;
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -7,6 +9,7 @@ use web3::types::{H160, H256, U256};
 
 use super::*;
 use crate::{plan, state};
+use naive::{Truth, naive};
 
 const GENESIS: u64 = 1000;
 
@@ -103,28 +106,13 @@ fn blocks(drafts: &[Draft]) -> Vec<Block> {
     history
 }
 
-/// What the naive model knows of an open transaction.
-struct Open {
-    id: H256,
-    tx_hash: H256,
-    buffered: u64,
-    scheduled: U256,
-    frozen: Option<U256>,
+fn apply(ledger: &mut Ledger, blocks: &[Block]) {
+    if let Some(last) = blocks.last() {
+        ledger.apply(&[], blocks, at(last.number, last.time));
+    }
 }
 
-/// Everything that is exposed but the histograms.
-#[derive(Debug, Default, PartialEq)]
-struct Truth {
-    buffered: u64,
-    settled: [u64; 3],
-    pending: u64,
-    oldest: Option<u64>,
-    next: Option<U256>,
-    failures: Vec<(H256, Reason, u64)>,
-    /// Transaction, buffering, deadline.
-    expiries: Vec<(H256, H256, u64)>,
-}
-
+/// What the naive model tells as well.
 fn shown(ledger: &Ledger) -> Truth {
     let newest = ledger.newest();
     Truth {
@@ -135,83 +123,6 @@ fn shown(ledger: &Ledger) -> Truth {
         next: ledger.next_deadline(),
         failures: newest.failures.iter().map(|it| (it.tx_id, it.class, it.timestamp)).collect(),
         expiries: newest.expiries.iter().map(|it| (it.tx_id, it.tx_hash, it.deadline)).collect(),
-    }
-}
-
-/// All transactions, block by block, in the plainest way.
-fn naive(history: &[Block]) -> Truth {
-    let mut open: Vec<Open> = Vec::new();
-    let mut truth = Truth::default();
-    let mut failures: Vec<(H256, Reason, u64)> = Vec::new();
-    // When it settled, which, and as above.
-    let mut expiries: Vec<(u64, H256, H256, u64)> = Vec::new();
-    let mut before = 0;
-    for block in history {
-        let window = block.window.unwrap();
-        let deadline = |open: &Open| open.frozen.unwrap_or(open.scheduled.saturating_add(window));
-        let late = |open: &Open| deadline(open) < U256::from(block.time);
-        let mut expire = |open: &Open| {
-            let passed = if late(open) { deadline(open).as_u64() } else { block.time };
-            let earliest = if open.buffered == block.time { block.time } else { before };
-            // A frozen one that seems older than the block before was not looked at there.
-            let earliest = if open.frozen.is_some() { open.buffered } else { earliest };
-            expiries.push((passed.max(earliest), open.id, open.tx_hash, passed));
-        };
-        for Logged { tx_hash, event } in &block.events {
-            let place = |tx: &H256, open: &[Open]| open.iter().position(|o| o.id == *tx);
-            match event {
-                Event::Buffered { tx_id, scheduled, frozen, .. } => {
-                    truth.buffered += 1;
-                    open.push(Open {
-                        id: *tx_id,
-                        tx_hash: *tx_hash,
-                        buffered: block.time,
-                        scheduled: *scheduled,
-                        frozen: frozen.then(|| scheduled.saturating_add(window)),
-                    });
-                }
-                Event::Ready { tx_id } => {
-                    if let Some(place) = place(tx_id, &open) {
-                        open.remove(place);
-                        truth.settled[0] += 1;
-                    }
-                }
-                Event::Failed { tx_id, class, .. } => {
-                    failures.push((*tx_id, *class, block.time));
-                    let Some(place) = place(tx_id, &open) else { continue };
-                    match class {
-                        Reason::Expired => expire(&open[place]),
-                        Reason::SwapGroupTimeout if late(&open[place]) => expire(&open[place]),
-                        Reason::SwapGroupTimeout => truth.settled[2] += 1,
-                        _ => continue,
-                    }
-                    open.remove(place);
-                }
-                _ => {}
-            }
-        }
-        open.iter().filter(|open| late(open)).for_each(expire);
-        open.retain(|open| !late(open));
-        before = block.time;
-        truth.next = open.iter().map(deadline).min();
-    }
-    truth.settled[1] = expiries.len() as u64;
-    truth.pending = open.len() as u64;
-    truth.oldest = open.iter().map(|open| open.buffered).min();
-    for failure in failures.into_iter().rev() {
-        if truth.failures.len() < 16 && !truth.failures.contains(&failure) {
-            truth.failures.insert(0, failure);
-        }
-    }
-    expiries.sort_unstable();
-    let newest = &expiries[expiries.len().saturating_sub(16)..];
-    truth.expiries = newest.iter().map(|(_, id, tx_hash, passed)| (*id, *tx_hash, *passed)).collect();
-    truth
-}
-
-fn apply(ledger: &mut Ledger, blocks: &[Block]) {
-    if let Some(last) = blocks.last() {
-        ledger.apply(&[], blocks, at(last.number, last.time));
     }
 }
 
@@ -244,6 +155,22 @@ proptest! {
         }
         apply(&mut pieces, rest);
         prop_assert_eq!(exposed(&whole), exposed(&pieces));
+    }
+
+    #[test]
+    fn blocks_without_events_may_be_left_out(history in history(), keep in proptest::collection::vec(any::<bool>(), 40)) {
+        let (mut whole, mut thin) = (Ledger::default(), Ledger::default());
+        apply(&mut whole, &history);
+        let is_kept = |place: usize| {
+            let (block, next) = (&history[place], history.get(place + 1));
+            // As `Ledger::apply` and `Ledger::doubts` ask for them.
+            let decides = |next: &Block| next.window != block.window || !next.events.is_empty();
+            keep[place] || !block.events.is_empty() || next.is_none_or(decides)
+        };
+        let kept: Vec<Block> =
+            (0..history.len()).filter(|place| is_kept(*place)).map(|place| history[place].clone()).collect();
+        apply(&mut thin, &kept);
+        prop_assert_eq!(exposed(&whole), exposed(&thin));
     }
 
     #[test]
@@ -462,12 +389,8 @@ fn a_shorter_window_makes_old_deadlines_the_newest_expiries() {
     let mut ledger = Ledger::default();
     let events =
         |numbers: std::ops::Range<u8>, frozen| numbers.map(|n| buffered(n, 1000.into(), frozen)).collect();
-    ledger.apply(&[], &[block(1, 1000, 300, events(0..4, false))], at(1, 1000));
-    ledger.apply(&[], &[block(2, 1010, 30, events(4..20, true))], at(2, 1010));
-    ledger.apply(&[], &[block(3, 1041, 300, vec![])], at(3, 1041));
     let ids = |ledger: &Ledger| ledger.newest().expiries.iter().map(|it| it.tx_id).collect::<Vec<_>>();
-    // Those of the long form expired at 1030, and the others, whose deadline lies before that, only now.
-    let mut ledger = Ledger::default();
+    // Those of the long form expire at 1040. The others, whose deadline becomes 1005 after that, are newer.
     ledger.apply(&[], &[block(1, 1000, 300, events(0..4, false))], at(1, 1000));
     ledger.apply(&[], &[block(2, 1010, 40, events(4..20, true)), block(3, 1041, 300, vec![])], at(3, 1041));
     assert_eq!(ids(&ledger), (4..20).map(id).collect::<Vec<_>>());

@@ -121,6 +121,13 @@ fn numbers_of_transactions_that_the_file_cannot_hold_take_no_memory() {
 }
 
 #[test]
+fn a_full_disk_is_an_error() {
+    // Every write to this device fails as on a full disk.
+    let mut full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert_eq!(format::write(&mut full, &saved()).unwrap_err().kind(), io::ErrorKind::StorageFull);
+}
+
+#[test]
 fn a_directory_serves_one_exporter_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let held = lock(directory.path()).unwrap();
