@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use serde::{Deserialize, Serialize};
 use web3::ethabi::{self, RawLog, Token};
 use web3::types::{H160, H256, U256};
 
@@ -33,6 +34,15 @@ pub static ABI: LazyLock<ethabi::Contract> = LazyLock::new(|| {
 
 static BY_TOPIC: LazyLock<HashMap<H256, &'static ethabi::Event>> =
     LazyLock::new(|| ABI.events().map(|event| (event.signature(), event)).collect());
+
+/// An event and the Ethereum transaction that logged it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Hash of the Ethereum transaction.
+    pub tx_hash: H256,
+    /// What the log says.
+    pub event: Event,
+}
 
 /// What a log of the contract says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,17 +88,8 @@ pub enum Event {
     },
 }
 
-/// An event with the Ethereum transaction that logged it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
-    /// Hash of the Ethereum transaction.
-    pub tx_hash: H256,
-    /// What the log says.
-    pub event: Event,
-}
-
 /// Why a TransactionFailed was logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// "Transaction expired"
     Expired,

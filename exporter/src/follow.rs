@@ -41,6 +41,7 @@ use advance::Advance;
 use failure::{CycleError, Known, Next};
 use history::History;
 use memory::EndpointMemory;
+use save::Saver;
 use source::Source;
 use sync::{CatchUp, Judgement};
 
@@ -49,9 +50,6 @@ const CATCH_UP_TIME: Duration = Duration::from_secs(5);
 
 /// A cycle that lasts longer than this is ended; every request has a deadline of its own.
 const LONGEST_CYCLE: Duration = Duration::from_secs(300);
-
-/// Progress is saved this often.
-const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The views of this many heads are remembered, as replicas that disagree serve them in turn.
 const HEADS: usize = 4;
@@ -108,9 +106,9 @@ pub async fn run(
                 follower.cycle().await;
             } => {}
         }
-        follower.save_if(follower.saved_at.elapsed() >= SAVE_INTERVAL);
+        follower.save(false).await;
     }
-    follower.save_if(true);
+    follower.save(true).await;
 }
 
 /// Everything the loop of one network knows.
@@ -138,10 +136,7 @@ struct Follower {
     views: VecDeque<(H256, Views)>,
     snapshot: Snapshot,
     publish: watch::Sender<Arc<Snapshot>>,
-    state: Option<PathBuf>,
-    saved_at: Instant,
-    saved_block: Option<BlockRef>,
-    save_failed: bool,
+    saver: Saver,
 }
 
 impl Follower {
@@ -162,10 +157,7 @@ impl Follower {
             views: VecDeque::new(),
             snapshot: Snapshot::unknown(&network),
             publish,
-            state,
-            saved_at: Instant::now(),
-            saved_block: None,
-            save_failed: false,
+            saver: Saver::new(state),
             network,
         };
         follower.resume();
@@ -393,7 +385,7 @@ impl Follower {
                 pending: ledger.pending(),
                 oldest_pending: ledger.oldest_pending(),
                 next_deadline: ledger.next_deadline(),
-                last_failed: ledger.last_failed().cloned(),
+                newest: ledger.newest().clone(),
                 missing_events: check
                     .filter(|check| block.is_some_and(|block| block.number == check.block))
                     .map(|check| check.missing),

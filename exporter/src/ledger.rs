@@ -2,24 +2,32 @@
 //! to one.
 //!
 //! Pure: no I/O, no clock, no floats, no logging, no panic. After every block buffered = settled +
-//! pending. What a transaction did is forgotten once it is ready; all others are kept, for a late
-//! ready must still be measured.
+//! pending. What a transaction did is forgotten once it is ready. Of one that settled otherwise as much is
+//! kept as the measure of a late ready needs.
 
 mod counts;
+mod heap;
+mod index;
 mod known;
+mod newest;
+mod record;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use web3::types::{H256, U256};
 
-pub use counts::{BUCKETS, Counts, Exemplar, Histogram, LastFailed, Outcome};
-use known::{Known, Transaction};
+pub use counts::{BUCKETS, Counts, Exemplar, Histogram, Outcome};
+use known::Known;
+pub use newest::{Expiry, Failure, Newest};
+pub(crate) use transaction::{Deadline, Pending, Settled, Transaction};
 
 use crate::chain::BlockRef;
-use crate::decode::{Event, Reason};
+use crate::decode::{Event, Logged, Reason};
 
 /// So many steps can be taken back.
 const LONGEST_JOURNAL: usize = 256;
@@ -28,22 +36,24 @@ const LONGEST_JOURNAL: usize = 256;
 const LARGEST_JOURNAL: usize = 1 << 12;
 
 /// Everything known of one network's transactions up to a block.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     state: State,
     known: Known,
     /// How to take back the newest steps, oldest first. Not saved: a restart begins without.
-    #[serde(skip)]
     journal: VecDeque<Step>,
 }
 
-/// The part that is small enough to be copied whole before each step.
+/// The part that is small enough to be copied whole before each step; what is larger is shared until it
+/// changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
-    block: Option<BlockRef>,
+pub(crate) struct State {
+    pub block: Option<BlockRef>,
     window: Option<U256>,
-    counts: Counts,
-    last_failed: Option<LastFailed>,
+    /// Block time of the last block with another window, where one was pending then.
+    other_window_until: u64,
+    counts: Arc<Counts>,
+    newest: Arc<Newest>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +61,31 @@ struct Step {
     before: State,
     /// Transactions as they were, in the order in which they were changed.
     changes: Vec<(H256, Option<Transaction>)>,
+    /// What expired in it. Empty once the step is in the journal.
+    expired: Vec<Expired>,
+}
+
+/// A transaction that settled as expired in a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The transaction.
+    pub tx_id: H256,
+    /// The Ethereum transaction that buffered it.
+    pub tx_hash: H256,
+    /// The deadline that passed, seconds since the Unix epoch.
+    pub deadline: u64,
+    /// The block that showed it: the first after the deadline of those that were applied.
+    pub block: u64,
+}
+
+/// What was learned of the window at the block at which a transaction was buffered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowRead {
+    /// The window, seconds; `None` when there was none.
+    Known(Option<U256>),
+    /// The node has no state there any more: what was guessed stands, and is read again only where it
+    /// decides.
+    NoState,
 }
 
 /// A block to apply. Blocks in which nothing happens may be left out, but for the last one before the
@@ -66,7 +101,7 @@ pub struct Block {
     /// The window was not read at this very block, but taken from a block before or after it.
     pub guessed: bool,
     /// Its events in log order.
-    pub events: Vec<Event>,
+    pub events: Vec<Logged>,
 }
 
 /// What a look at every single block might show otherwise than a look at some.
@@ -79,30 +114,40 @@ pub struct Doubts {
 }
 
 impl Ledger {
-    /// Applies blocks in rising order, up to and including `end`, as one step. `windows` are those that
-    /// were read for transactions buffered before.
-    pub fn apply(&mut self, windows: &[(H256, Option<U256>)], blocks: &[Block], end: BlockRef) {
-        let mut step = Step { before: self.state.clone(), changes: Vec::new() };
+    /// Applies blocks in rising order, up to and including `end`, as one step; returns what expired in it.
+    /// `windows` are those that were asked for because transactions had been buffered with a guessed one.
+    pub fn apply(&mut self, windows: &[(H256, WindowRead)], blocks: &[Block], end: BlockRef) -> Vec<Expired> {
+        let mut step = Step { before: self.state.clone(), changes: Vec::new(), expired: Vec::new() };
         for (id, window) in windows {
-            if let Some(transaction) = self.known.get(id).copied() {
-                self.change(*id, Some(transaction.with_window(*window)), &mut step);
-            }
+            let Some(pending) = self.known.get_pending(id) else { continue };
+            let deadline = match (*window, pending.deadline) {
+                (WindowRead::Known(window), _) => window.map_or(Deadline::Never, Deadline::Frozen),
+                (WindowRead::NoState, Deadline::Guessed(window)) => Deadline::Assumed(window),
+                (WindowRead::NoState, _) => continue,
+            };
+            self.change(*id, Some(Transaction::Pending(Pending { deadline, ..pending })), &mut step);
         }
+        let mut before = self.state.block.map_or(0, |block| block.time);
         for block in blocks {
-            self.state.window = block.window;
-            for event in &block.events {
-                self.event(block, event, &mut step);
+            if self.state.window != block.window {
+                (self.state.window, self.state.other_window_until) = (block.window, before);
             }
-            for id in self.known.expired(block.time, block.window) {
-                self.settle(id, Outcome::Expired, &mut step);
+            for logged in &block.events {
+                self.event(block, logged, &mut step);
             }
+            while let Some(id) = self.known.first_late(block.time, block.window) {
+                self.settle(id, Outcome::Expired, block, &mut step);
+            }
+            before = block.time;
         }
         self.state.block = Some(end);
+        let expired = std::mem::take(&mut step.expired);
         self.journal.push_back(step);
         let mut changes: usize = self.journal.iter().map(|step| step.changes.len()).sum();
         while self.journal.len() > LONGEST_JOURNAL || (changes > LARGEST_JOURNAL && self.journal.len() > 1) {
             changes -= self.journal.pop_front().map_or(0, |step| step.changes.len());
         }
+        expired
     }
 
     /// Where the outcome is in doubt before these blocks are applied.
@@ -112,20 +157,20 @@ impl Ledger {
     /// doubt where the next numbers are shown, for their deadline is one of them.
     pub fn doubts(&self, blocks: &[Block], all: bool) -> Doubts {
         let mut doubts = Doubts::default();
-        let mut opened: HashMap<H256, Transaction> = HashMap::new();
+        let mut opened: HashMap<H256, Pending> = HashMap::new();
         let mut closed: HashSet<H256> = HashSet::new();
-        let doubt = |doubts: &mut Doubts, id: H256, transaction: &Transaction, before: bool| {
-            if transaction.is_guessed() && before {
-                doubts.buffered_before.push((id, transaction.block));
-            } else if transaction.is_guessed() {
-                doubts.blocks.insert(transaction.block);
+        let doubt = |doubts: &mut Doubts, id: H256, pending: &Pending, before: bool| {
+            if pending.is_guessed() && before {
+                doubts.buffered_before.push((id, pending.block));
+            } else if pending.is_guessed() {
+                doubts.blocks.insert(pending.block);
             }
         };
         for block in blocks {
-            for event in &block.events {
+            for Logged { tx_hash, event } in &block.events {
                 let (tx_id, ready) = match event {
                     Event::Buffered { tx_id, scheduled, frozen, .. } => {
-                        opened.insert(*tx_id, Transaction::buffered(block, *scheduled, *frozen));
+                        opened.insert(*tx_id, Pending::buffered(block, *tx_hash, *scheduled, *frozen));
                         continue;
                     }
                     Event::Ready { tx_id } => (tx_id, true),
@@ -133,25 +178,27 @@ impl Ledger {
                     _ => continue,
                 };
                 let (found, before) = match opened.remove(tx_id) {
-                    Some(transaction) => (Some(transaction), false),
-                    None => (self.known.get(tx_id).copied(), true),
+                    Some(pending) => (Some(pending), false),
+                    None => (self.known.get_pending(tx_id), true),
                 };
-                let Some(transaction) = found.filter(|transaction| transaction.pending) else { continue };
+                let Some(pending) = found else { continue };
                 closed.insert(*tx_id);
                 if !ready {
                     doubts.blocks.insert(block.number);
-                    doubt(&mut doubts, *tx_id, &transaction, before);
-                } else if transaction.is_late(block.time, block.window) {
+                    doubt(&mut doubts, *tx_id, &pending, before);
+                } else if pending.is_late(block.time, block.window) {
                     doubts.blocks.extend([block.number.saturating_sub(1), block.number]);
-                    doubt(&mut doubts, *tx_id, &transaction, before);
+                    doubt(&mut doubts, *tx_id, &pending, before);
                 }
             }
         }
         let Some(last) = blocks.last() else { return doubts };
-        let before = self.known.guessed().map(|(id, transaction)| (id, transaction, true));
-        for (id, transaction, before) in before.chain(opened.iter().map(|(id, t)| (*id, t, false))) {
-            if !closed.contains(&id) && (all || transaction.is_late(last.time, last.window)) {
-                doubt(&mut doubts, id, transaction, before);
+        for (id, pending) in self.known.guessed(all, last.time).filter(|(id, _)| !closed.contains(id)) {
+            doubt(&mut doubts, id, &pending, true);
+        }
+        for (id, pending) in opened.iter().filter(|(id, _)| !closed.contains(id)) {
+            if all || pending.is_late(last.time, last.window) {
+                doubt(&mut doubts, *id, pending, false);
             }
         }
         doubts
@@ -194,9 +241,9 @@ impl Ledger {
         &self.state.counts
     }
 
-    /// The newest TransactionFailed.
-    pub fn last_failed(&self) -> Option<&LastFailed> {
-        self.state.last_failed.as_ref()
+    /// The newest failures and expiries.
+    pub fn newest(&self) -> &Arc<Newest> {
+        &self.state.newest
     }
 
     /// Buffered and not yet settled.
@@ -214,32 +261,59 @@ impl Ledger {
         self.known.next_deadline(self.state.window)
     }
 
-    fn event(&mut self, block: &Block, event: &Event, step: &mut Step) {
-        let counts = &mut self.state.counts;
+    /// What is saved, which is everything but the journal: the small part, the pending and the settled ones.
+    pub(crate) fn saved(
+        &self,
+    ) -> (
+        &State,
+        impl ExactSizeIterator<Item = (H256, Pending)>,
+        impl ExactSizeIterator<Item = (H256, Settled)>,
+    ) {
+        (&self.state, self.known.all_pending(), self.known.all_settled())
+    }
+
+    /// A saved ledger without its transactions, but with room for so many.
+    pub(crate) fn restored(state: State, pending: usize, settled: usize) -> Self {
+        Self { state, known: Known::with_capacity(pending, settled), journal: VecDeque::new() }
+    }
+
+    /// One of its transactions.
+    pub(crate) fn restore(&mut self, id: H256, transaction: Transaction) {
+        self.known.set(id, Some(transaction));
+    }
+
+    fn event(&mut self, block: &Block, Logged { tx_hash, event }: &Logged, step: &mut Step) {
+        let counts = Arc::make_mut(&mut self.state.counts);
         match event {
             Event::Buffered { tx_id, scheduled, frozen, .. } => {
                 counts.buffered += 1;
-                self.change(*tx_id, Some(Transaction::buffered(block, *scheduled, *frozen)), step);
+                let pending = Pending::buffered(block, *tx_hash, *scheduled, *frozen);
+                self.change(*tx_id, Some(Transaction::Pending(pending)), step);
             }
             Event::Ready { tx_id } => {
                 counts.ready += 1;
-                if let Some(transaction) = self.known.get(tx_id).copied() {
-                    self.measure(*tx_id, &transaction, block.time);
-                    self.settle(*tx_id, Outcome::Ready, step);
+                if let Some(transaction) = self.known.get(tx_id) {
+                    counts.measure(*tx_id, transaction.settled(), block.time);
+                    self.settle(*tx_id, Outcome::Ready, block, step);
                     self.change(*tx_id, None, step);
                 }
             }
             Event::Failed { tx_id, reason, class } => {
                 counts.failed[*class as usize] += 1;
-                self.state.last_failed =
-                    Some(LastFailed { tx_id: *tx_id, reason: reason.clone(), timestamp: block.time });
-                let Some(transaction) = self.known.get(tx_id) else { return };
+                Arc::make_mut(&mut self.state.newest).failed(Failure {
+                    tx_id: *tx_id,
+                    tx_hash: *tx_hash,
+                    class: *class,
+                    reason: reason.as_str().into(),
+                    timestamp: block.time,
+                });
+                let late = |pending: Pending| pending.is_late(block.time, block.window);
                 match class {
-                    Reason::Expired => self.settle(*tx_id, Outcome::Expired, step),
-                    Reason::SwapGroupTimeout if transaction.is_late(block.time, block.window) => {
-                        self.settle(*tx_id, Outcome::Expired, step);
+                    Reason::Expired => self.settle(*tx_id, Outcome::Expired, block, step),
+                    Reason::SwapGroupTimeout if self.known.get_pending(tx_id).is_some_and(late) => {
+                        self.settle(*tx_id, Outcome::Expired, block, step);
                     }
-                    Reason::SwapGroupTimeout => self.settle(*tx_id, Outcome::SwapGroupTimeout, step),
+                    Reason::SwapGroupTimeout => self.settle(*tx_id, Outcome::SwapGroupTimeout, block, step),
                     Reason::Dependency | Reason::Other => {}
                 }
             }
@@ -249,20 +323,28 @@ impl Ledger {
     }
 
     /// Settles a transaction, unless something else did before.
-    fn settle(&mut self, id: H256, outcome: Outcome, step: &mut Step) {
-        if let Some(transaction) = self.known.get(&id).copied().filter(|transaction| transaction.pending) {
-            self.state.counts.settled[outcome as usize] += 1;
-            self.change(id, Some(Transaction { pending: false, ..transaction }), step);
+    fn settle(&mut self, tx_id: H256, outcome: Outcome, block: &Block, step: &mut Step) {
+        let Some(pending) = self.known.get_pending(&tx_id) else { return };
+        Arc::make_mut(&mut self.state.counts).settled[outcome as usize] += 1;
+        self.change(tx_id, Some(Transaction::Settled(pending.settled())), step);
+        if outcome != Outcome::Expired {
+            return;
         }
-    }
-
-    fn measure(&mut self, tx_id: H256, transaction: &Transaction, time: u64) {
-        let buffered = transaction.buffered;
-        // A schedule beyond 64 bits is later than any block.
-        let due = u64::try_from(transaction.scheduled).unwrap_or(u64::MAX).max(buffered);
-        let exemplar = |since: u64| Exemplar { tx_id, value: time.saturating_sub(since), timestamp: time };
-        self.state.counts.resolution_time.observe(exemplar(buffered));
-        self.state.counts.resolution_delay.observe(exemplar(due));
+        let deadline = pending.deadline(block.window).and_then(|deadline| u64::try_from(deadline).ok());
+        // Proven by a log, whatever is known of its deadline: it passed before that block.
+        let deadline = deadline.map_or(block.time, |deadline| deadline.min(block.time));
+        let since = match pending.deadline {
+            Deadline::Floating => self.state.other_window_until.max(pending.buffered),
+            _ => pending.buffered,
+        };
+        let tx_hash = pending.tx_hash;
+        Arc::make_mut(&mut self.state.newest).expired(Expiry {
+            tx_id,
+            tx_hash,
+            deadline,
+            at: deadline.max(since),
+        });
+        step.expired.push(Expired { tx_id, tx_hash, deadline, block: block.number });
     }
 
     fn change(&mut self, id: H256, to: Option<Transaction>, step: &mut Step) {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use web3::types::{H160, H256, U256};
 
-use crate::ledger::{Counts, LastFailed};
+use crate::ledger::{Counts, Newest};
 use crate::rpc::EndpointStats;
 use crate::views::Views;
 
@@ -80,8 +80,8 @@ pub struct Gauges {
     pub oldest_pending: Option<u64>,
     /// The nearest deadline among the pending ones, seconds since the Unix epoch.
     pub next_deadline: Option<U256>,
-    /// The newest TransactionFailed.
-    pub last_failed: Option<LastFailed>,
+    /// The newest failures and expiries.
+    pub newest: Arc<Newest>,
     /// `transaction_count()` at the processed block minus the buffered events up to it.
     pub missing_events: Option<i64>,
 }

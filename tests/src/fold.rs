@@ -23,7 +23,7 @@ pub use history::{Block, read};
 const BOUNDS: [u64; 17] = [1, 2, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 21600, 86400];
 
 /// Every confirmed family, without the suffixes of the histograms.
-pub const CONFIRMED: [&str; 15] = [
+pub const CONFIRMED: [&str; 16] = [
     "tesseract_transactions_buffered_total",
     "tesseract_transactions_ready_total",
     "tesseract_transactions_failed_total",
@@ -34,7 +34,8 @@ pub const CONFIRMED: [&str; 15] = [
     "tesseract_transactions_pending",
     "tesseract_oldest_pending_timestamp_seconds",
     "tesseract_next_deadline_timestamp_seconds",
-    "tesseract_last_failed_transaction_timestamp_seconds",
+    "tesseract_failed_transaction_timestamp_seconds",
+    "tesseract_expired_transaction_timestamp_seconds",
     "tesseract_undecodable_logs_total",
     "tesseract_missing_events",
     "tesseract_processed_block_number",
@@ -64,17 +65,27 @@ pub struct Exemplar {
 /// One decoded log and where it stands.
 struct Entry {
     block: usize,
+    tx_hash: H256,
     event: Event,
 }
 
 /// How a transaction ended.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
-    Pending { deadline: U256 },
+    Pending {
+        deadline: U256,
+    },
     Ready,
-    Expired,
+    /// When it expired, and the deadline to be shown.
+    Expired {
+        at: u64,
+        deadline: u64,
+    },
     SwapGroupTimeout,
 }
+
+/// How many failures and expiries are named.
+const NEWEST: usize = 16;
 
 /// Every confirmed series of `network` with the chain, `blocks` from genesis, processed up to block `at`.
 pub fn truth(blocks: &[Block], at: u64, network: &str) -> Truth {
@@ -82,7 +93,11 @@ pub fn truth(blocks: &[Block], at: u64, network: &str) -> Truth {
     let blocks = &blocks[..=at];
     let entries: Vec<Entry> = (0..)
         .zip(blocks)
-        .flat_map(|(block, b)| b.logs.iter().filter_map(decode).map(move |event| Entry { block, event }))
+        .flat_map(|(block, b)| {
+            b.logs
+                .iter()
+                .filter_map(move |log| Some(Entry { block, tx_hash: log.tx_hash, event: decode(log)? }))
+        })
         .collect();
     let count = |wanted: &dyn Fn(&Event) -> bool| entries.iter().filter(|e| wanted(&e.event)).count() as f64;
     let mut out = Writer { network, truth: Truth::default() };
@@ -103,10 +118,13 @@ pub fn truth(blocks: &[Block], at: u64, network: &str) -> Truth {
         .filter(|&i| matches!(entries[i].event, Event::Buffered { .. }))
         .map(|i| (entries[i].block, fate(blocks, &entries, i)))
         .collect();
-    for (outcome, fate) in
-        [("ready", Fate::Ready), ("expired", Fate::Expired), ("swap_group_timeout", Fate::SwapGroupTimeout)]
-    {
-        let settled = fates.iter().filter(|(_, f)| *f == fate).count();
+    let outcomes: [(&str, fn(&Fate) -> bool); 3] = [
+        ("ready", |fate| *fate == Fate::Ready),
+        ("expired", |fate| matches!(fate, Fate::Expired { .. })),
+        ("swap_group_timeout", |fate| *fate == Fate::SwapGroupTimeout),
+    ];
+    for (outcome, is) in outcomes {
+        let settled = fates.iter().filter(|(_, fate)| is(fate)).count();
         out.set("transactions_settled_total", &[("outcome", outcome)], settled as f64);
     }
     let pending: Vec<(u64, U256)> = fates
@@ -125,10 +143,8 @@ pub fn truth(blocks: &[Block], at: u64, network: &str) -> Truth {
     }
 
     histograms(blocks, &entries, &mut out);
-    if let Some((time, tx_id, reason)) = last_failed(blocks, &entries) {
-        let labels = [("reason", reason.as_str()), ("tx_id", tx_id.as_str())];
-        out.set("last_failed_transaction_timestamp_seconds", &labels, time as f64);
-    }
+    newest_failures(blocks, &entries, &mut out);
+    newest_expiries(blocks, &entries, &mut out);
     if let Some(transactions) = blocks[at].count {
         out.set("missing_events", &[], float(transactions) - buffered);
     }
@@ -169,7 +185,7 @@ pub fn canonical(key: &str) -> String {
 
 /// Follows one transaction from the log that buffered it: whatever comes first decides.
 fn fate(blocks: &[Block], entries: &[Entry], buffered: usize) -> Fate {
-    let Entry { block: first, event: Event::Buffered { tx_id, scheduled, frozen } } = &entries[buffered]
+    let Entry { block: first, event: Event::Buffered { tx_id, scheduled, frozen }, .. } = &entries[buffered]
     else {
         unreachable!("only called for the log that buffers");
     };
@@ -179,14 +195,22 @@ fn fate(blocks: &[Block], entries: &[Entry], buffered: usize) -> Fate {
     };
     for (block, Block { time, .. }) in blocks.iter().enumerate().skip(*first) {
         let past = U256::from(*time) > deadline(block);
+        // A deadline that lies before what was looked at last passed when a shorter window made it so, and
+        // one that had passed when it was set passed then. A log proves that one passed, whatever it is.
+        let expired = || {
+            let passed = if past { deadline(block).as_u64() } else { *time };
+            let looked_at =
+                if block == *first || *frozen { blocks[*first].time } else { blocks[block - 1].time };
+            Fate::Expired { at: passed.max(looked_at), deadline: passed }
+        };
         let later = &entries[buffered + 1..];
         let of_block = &later[later.partition_point(|entry| entry.block < block)..];
         for entry in of_block.iter().take_while(|entry| entry.block == block) {
             match &entry.event {
                 Event::Ready { tx_id: id } if id == tx_id => return Fate::Ready,
                 Event::Failed { tx_id: id, reason } if id == tx_id => match class(reason) {
-                    "expired" => return Fate::Expired,
-                    "swap_group_timeout" if past => return Fate::Expired,
+                    "expired" => return expired(),
+                    "swap_group_timeout" if past => return expired(),
                     "swap_group_timeout" => return Fate::SwapGroupTimeout,
                     _ => {}
                 },
@@ -194,7 +218,7 @@ fn fate(blocks: &[Block], entries: &[Entry], buffered: usize) -> Fate {
             }
         }
         if past {
-            return Fate::Expired;
+            return expired();
         }
     }
     Fate::Pending { deadline: deadline(blocks.len() - 1) }
@@ -224,13 +248,41 @@ fn histograms(blocks: &[Block], entries: &[Entry], out: &mut Writer) {
     out.histogram("resolution_delay_seconds", &delays.collect::<Vec<_>>());
 }
 
-fn last_failed(blocks: &[Block], entries: &[Entry]) -> Option<(u64, String, String)> {
-    entries.iter().rev().find_map(|entry| match &entry.event {
-        Event::Failed { tx_id, reason } => {
-            Some((blocks[entry.block].time, format!("{tx_id:#x}"), sanitised(reason)))
+/// The last of the log, where equal ones of one Ethereum transaction are one.
+fn newest_failures(blocks: &[Block], entries: &[Entry], out: &mut Writer) {
+    let mut named = Vec::new();
+    for Entry { block, tx_hash, event } in entries.iter().rev() {
+        let Event::Failed { tx_id, reason } = event else { continue };
+        let labels = (*tx_id, *tx_hash, class(reason), sanitised(reason));
+        if named.len() < NEWEST && !named.contains(&labels) {
+            let (id, hash) = (format!("{tx_id:#x}"), format!("{tx_hash:#x}"));
+            let shown = [
+                ("class", labels.2),
+                ("reason", labels.3.as_str()),
+                ("tx_hash", hash.as_str()),
+                ("tx_id", id.as_str()),
+            ];
+            out.set("failed_transaction_timestamp_seconds", &shown, blocks[*block].time as f64);
+            named.push(labels);
         }
-        _ => None,
-    })
+    }
+}
+
+/// Those that expired last; of several at one moment, those with the highest ids.
+fn newest_expiries(blocks: &[Block], entries: &[Entry], out: &mut Writer) {
+    let mut all: Vec<(u64, H256, H256, u64)> = Vec::new();
+    for (place, Entry { tx_hash, event, .. }) in entries.iter().enumerate() {
+        let Event::Buffered { tx_id, .. } = event else { continue };
+        if let Fate::Expired { at, deadline } = fate(blocks, entries, place) {
+            all.push((at, *tx_id, *tx_hash, deadline));
+        }
+    }
+    all.sort_unstable();
+    for (_, tx_id, tx_hash, deadline) in all.iter().rev().take(NEWEST) {
+        let (id, hash) = (format!("{tx_id:#x}"), format!("{tx_hash:#x}"));
+        let labels = [("tx_hash", hash.as_str()), ("tx_id", id.as_str())];
+        out.set("expired_transaction_timestamp_seconds", &labels, *deadline as f64);
+    }
 }
 
 fn class(reason: &[u8]) -> &'static str {

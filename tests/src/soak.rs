@@ -208,7 +208,7 @@ impl Soak {
     /// Damages a state file, or puts an old one in its place.
     fn tear(&mut self) -> String {
         let name = self.networks[self.rng.random_range(0..self.networks.len())].name;
-        let path = self.state.path().join(format!("{name}.json"));
+        let path = self.state.path().join(format!("{name}.state"));
         let Ok(mut bytes) = fs::read(&path) else { return String::new() };
         let what = match self.rng.random_range(0..3) {
             0 => {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tesseract_tests::hostile::{Fault, Proxy};
@@ -45,7 +46,7 @@ impl Rig {
     }
 
     fn file(&self) -> PathBuf {
-        self.state.path().join(format!("{NETWORK}.json"))
+        self.state.path().join(format!("{NETWORK}.state"))
     }
 
     async fn exporter(&self) -> Exporter {
@@ -103,9 +104,9 @@ async fn a_restart_reads_only_what_is_new() {
 async fn a_state_file_that_cannot_be_believed_is_said_and_not_used() {
     let rig = Rig::saved().await;
     let whole = fs::read(rig.file()).unwrap();
-    let text = String::from_utf8(whole.clone()).unwrap();
-    let format = |format: u32| text.replacen("\"format\":1", &format!("\"format\":{format}"), 1).into_bytes();
-    assert_ne!(format(0), whole);
+    let line = |format: u32| format!("{{\"format\":{format}}}\n").into_bytes();
+    assert!(whole.starts_with(&line(2)));
+    let format = |format: u32| [line(format), whole[line(2).len()..].to_vec()].concat();
     let mut changed = whole.clone();
     let middle = changed.len() / 2;
     changed[middle] ^= 1;
@@ -114,8 +115,8 @@ async fn a_state_file_that_cannot_be_believed_is_said_and_not_used() {
         (changed, "saved state is torn or damaged"),
         (Vec::new(), "saved state is torn or damaged"),
         (vec![0xff; 1000], "saved state is torn or damaged"),
-        (format(0), "was written by an older version"),
-        (format(2), "was written by a newer version"),
+        (format(1), "was written by an older version"),
+        (format(3), "was written by a newer version"),
     ] {
         fs::write(rig.file(), bytes).unwrap();
         rig.expect_line(line).await;
@@ -159,21 +160,39 @@ async fn an_endpoint_of_another_chain_than_the_saved_one_is_not_used_until_it_is
 #[tokio::test]
 async fn where_nothing_can_be_written_the_numbers_are_right_all_the_same() {
     let rig = Rig::short().await;
-    // Every write to this device fails as on a full disk.
-    symlink("/dev/full", rig.state.path().join(format!("{NETWORK}.tmp"))).unwrap();
+    let (planted, victim) =
+        (rig.state.path().join(format!("{NETWORK}.tmp")), rig.state.path().join("victim"));
+    fs::write(&victim, "precious").unwrap();
+    symlink(&victim, planted).unwrap();
     let mut exporter = rig.exporter().await;
     let text = rig.read(&exporter).await;
     rig.check(&text).await;
     assert!(exporter.terminate().await.success());
-    let full = |line: &str| line.contains("progress cannot be saved") && line.contains("No space left");
-    exporter.wait_for_line("the disk is full", PATIENCE, full).await;
+    let said = format!("{NETWORK}.tmp is a symbolic link, expected a regular file");
+    let refused = |line: &str| line.contains("progress cannot be saved") && line.contains(&said);
+    exporter.wait_for_line("the link is refused", PATIENCE, refused).await;
     assert!(!rig.file().exists());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
 
     // A directory in which nobody may create a file, root included.
     let config = rig.setup.yaml(Some("/proc/self".as_ref()));
     let refused = Launch::config(&config).run().await;
     assert!(!refused.status.success());
     assert!(refused.stderr.contains("state_dir /proc/self: cannot be written"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_a_file_is_refused_and_nobody_waits_for_its_other_end() {
+    let rig = Rig::short().await;
+    let lock = rig.state.path().join("lock");
+    mkfifoat(CWD, &lock, Mode::RUSR | Mode::WUSR).unwrap();
+    let refused = Launch::config(&rig.setup.yaml(Some(rig.state.path()))).run().await;
+    assert!(!refused.status.success());
+    assert!(refused.stderr.contains("lock is not a regular file"), "{}", refused.stderr);
+    fs::remove_file(lock).unwrap();
+
+    mkfifoat(CWD, &rig.file(), Mode::RUSR | Mode::WUSR).unwrap();
+    rig.expect_line(&format!("saved state cannot be read: {NETWORK}.state is not a regular file")).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::CycleError;
-use super::history::Placement;
+use super::history::{Extended, Placement};
 use super::memory::PATIENCE;
 use super::source::{Isolated, Source};
 use super::verify::{ProvenRange, Reading};
@@ -149,15 +149,15 @@ impl Follower {
                 window = found.window.map(tracing::field::display),
                 "endpoint has no state below this block: the coordination window there stands for what lies before");
         }
-        let check = self.history.extend(&range, &resolved, gap);
-        if let Some(check) = check {
+        let Extended { expired, difference } = self.history.extend(&range, &resolved, gap);
+        if let Some(check) = difference {
             tracing::error!(network = %self.network.name, block = check.block, missing = check.missing,
                 "events and transaction_count() differ");
         }
         self.memories.iter_mut().for_each(super::memory::EndpointMemory::stop_waiting);
         // A bloom that hit was waited for, and then taken to mislead.
         self.memories[index].blooms_mislead |= range.unmatched.is_some();
-        events::log(&self.network.name, &range, self.snapshot.synced);
+        events::log(&self.network.name, &range, &expired, self.snapshot.synced);
         Ok(Advance::Extended)
     }
 

@@ -4,13 +4,17 @@ use web3::types::{H160, H256};
 
 use super::verify::{EventBlock, ProvenRange};
 use crate::decode::{self, Event, Logged};
+use crate::ledger::Expired;
 
-/// Logs every event of a range that was applied.
-pub(super) fn log(network: &str, range: &ProvenRange, following: bool) {
+/// Logs every event of a range that was applied, and what expired in it.
+pub(super) fn log(network: &str, range: &ProvenRange, expired: &[Expired], following: bool) {
     for EventBlock { number, events, .. } in &range.blocks {
         for logged in events {
             log_event(network, *number, logged, following);
         }
+    }
+    for expired in expired {
+        log_expired(network, expired, following);
     }
 }
 
@@ -58,6 +62,29 @@ fn log_event(network: &str, block: u64, Logged { tx_hash, event }: &Logged, foll
                 target = target.map(tracing::field::debug),
                 reason,
                 "contract event"
+            )
+        };
+    }
+    if following {
+        event!(info);
+    } else {
+        event!(debug);
+    }
+}
+
+/// The only trace of most losses, as if the contract had logged it.
+fn log_expired(network: &str, expired: &Expired, following: bool) {
+    let Expired { tx_id, tx_hash, deadline, block } = expired;
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                network,
+                event = "TransactionExpired",
+                ?tx_id,
+                block,
+                ?tx_hash,
+                deadline,
+                "deadline passed"
             )
         };
     }

@@ -10,7 +10,7 @@ use web3::types::{H256, U256};
 use super::verify::{ProvenRange, Reading};
 use super::windows::Resolved;
 use crate::chain::BlockRef;
-use crate::ledger::Ledger;
+use crate::ledger::{Expired, Ledger};
 use crate::state::Gap;
 
 /// How many gaps are remembered, the oldest ones: whoever goes back to one reads all later ones again.
@@ -70,6 +70,15 @@ pub(super) enum Missing {
     Counted { block: u64 },
     /// The bloom of this block hits.
     Bloom { block: u64 },
+}
+
+/// What a range brought.
+#[derive(Debug)]
+pub(super) struct Extended {
+    /// What expired in it.
+    pub expired: Vec<Expired>,
+    /// The counts differ, and did not before.
+    pub difference: Option<CountCheck>,
 }
 
 /// How the history changed.
@@ -144,16 +153,16 @@ impl History {
         }
     }
 
-    /// Carries the history over a range that follows; returns how the counts compare, if that is news.
-    pub(super) fn extend(
-        &mut self,
-        range: &ProvenRange,
-        resolved: &Resolved,
-        gap: Option<Gap>,
-    ) -> Option<CountCheck> {
+    /// Carries the history over a range that follows.
+    pub(super) fn extend(&mut self, range: &ProvenRange, resolved: &Resolved, gap: Option<Gap>) -> Extended {
         self.anchor.get_or_insert(range.first);
-        self.ledger.apply(&resolved.buffered_before, &resolved.blocks, range.last);
+        let expired = self.ledger.apply(&resolved.buffered_before, &resolved.blocks, range.last);
         self.gaps.extend(gap.filter(|_| self.gaps.len() < GAPS));
+        Extended { expired, difference: self.compare(range) }
+    }
+
+    /// Notes how the counts compare; returns a difference that is news.
+    fn compare(&mut self, range: &ProvenRange) -> Option<CountCheck> {
         let Reading::Known(Some(count)) = range.count else { return None };
         let missing = signed(count) - signed(self.ledger.counts().buffered.into());
         let check = CountCheck { block: range.last.number, missing };
@@ -287,10 +296,10 @@ mod tests {
             time: of.time,
             window: None,
             guessed: false,
-            events: of.events.iter().map(|logged| logged.event.clone()).collect(),
+            events: of.events.clone(),
         };
         let blocks = range.blocks.iter().map(block).collect();
-        history.extend(range, &Resolved { blocks, buffered_before: Vec::new() }, None)
+        history.extend(range, &Resolved { blocks, buffered_before: Vec::new() }, None).difference
     }
 
     /// A history from block 5 to 9 with 2 events.
@@ -411,7 +420,7 @@ mod tests {
         let lacking = range(10..=12, 1, 0, Some(3));
         let Placement::Next { gap } = history.place(&lacking, false, true) else { panic!("not placed") };
         let resolved = Resolved { blocks: Vec::new(), buffered_before: Vec::new() };
-        let check = history.extend(&lacking, &resolved, gap);
+        let check = history.extend(&lacking, &resolved, gap).difference;
         assert_eq!(check, Some(CountCheck { block: 12, missing: 1 }));
         assert_eq!(history.rewind(Some(9)), Rewound::To(9));
         assert_eq!((history.gaps.len(), history.count_check.map(|check| check.missing)), (0, Some(0)));

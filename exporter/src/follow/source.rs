@@ -164,11 +164,17 @@ impl Source {
 
     /// The coordination window in force at each of these blocks.
     pub(super) async fn windows_at(&self, blocks: &[u64]) -> Result<Vec<Reading>, CycleError> {
-        let calls: Vec<_> = blocks.iter().map(|block| self.view_call(WINDOW, *block)).collect();
-        let answers = self.endpoint.send(&calls).await;
+        // Blocks below the horizon are not asked for.
+        let asked: Vec<u64> = blocks.iter().copied().filter(|block| *block >= self.oldest_state).collect();
+        let calls: Vec<_> = asked.iter().map(|block| self.view_call(WINDOW, *block)).collect();
+        let mut answers = self.endpoint.send(&calls).await.into_iter();
         let mut readings = Vec::with_capacity(blocks.len());
-        for (block, answer) in blocks.iter().zip(answers) {
-            readings.push(match self.reading(WINDOW, answer)? {
+        for block in blocks {
+            if *block < self.oldest_state {
+                readings.push(Reading::Unavailable);
+                continue;
+            }
+            readings.push(match self.reading(WINDOW, answers.next().unwrap_or_else(no_answer))? {
                 Reading::Unavailable => self.window_at(*block, Persistence::Some).await?,
                 known @ Reading::Known(_) => known,
             });

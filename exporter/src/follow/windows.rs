@@ -22,7 +22,7 @@ use super::failure::CycleError;
 use super::source::{Persistence, Source};
 use super::verify::{ProvenRange, Reading};
 use crate::chain::BlockRef;
-use crate::ledger::{Block, Ledger};
+use crate::ledger::{Block, Ledger, WindowRead};
 
 /// From which block on an endpoint has state, and the window there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct Resolved {
     /// The blocks that the ledger must see.
     pub blocks: Vec<Block>,
     /// Windows that were read for transactions buffered before.
-    pub buffered_before: Vec<(H256, Option<U256>)>,
+    pub buffered_before: Vec<(H256, WindowRead)>,
 }
 
 /// Reads the windows of a range that follows on `ledger`, only where they can matter. `all`: every deadline is
@@ -239,7 +239,7 @@ async fn ledger_blocks(
     let mut blocks: BTreeMap<u64, Block> = BTreeMap::new();
     blocks.extend([block(range.last.number, range.last.time, Vec::new())]);
     for with_events in &range.blocks {
-        let events = with_events.events.iter().map(|logged| logged.event.clone()).collect();
+        let events = with_events.events.clone();
         blocks.extend([block(with_events.number, with_events.time, events)]);
     }
     let changes = pieces.iter().map(|piece| piece.from).filter(|from| *from > range.first.number);
@@ -280,13 +280,13 @@ async fn resolve_doubts(
             }
         }
     }
-    let mut buffered_before = doubts.buffered_before;
-    buffered_before.retain(|(_, number)| *number >= source.oldest_state);
+    // What was buffered before and is not readable stays as it was guessed: `readings` proved that it is gone.
+    let buffered_before = doubts.buffered_before;
     let numbers: Vec<u64> = buffered_before.iter().map(|(_, number)| *number).collect();
     let readings = readings(source, &numbers, horizon).await?;
-    let read = buffered_before.iter().zip(readings).filter_map(|((id, _), reading)| match reading {
-        Reading::Known(window) => Some((*id, window)),
-        Reading::Unavailable => None,
+    let read = buffered_before.into_iter().zip(readings).map(|((id, _), reading)| match reading {
+        Reading::Known(window) => (id, WindowRead::Known(window)),
+        Reading::Unavailable => (id, WindowRead::NoState),
     });
     Ok(Resolved { blocks: blocks.into_values().collect(), buffered_before: read.collect() })
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use web3::types::H256;
 
+use super::transaction::Settled;
 use crate::decode::{OTHER_EVENTS, Reason};
 
 /// Upper bounds of the resolution histograms, seconds; a last bucket without a bound follows.
@@ -77,17 +78,6 @@ pub struct Exemplar {
     pub timestamp: u64,
 }
 
-/// The newest TransactionFailed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastFailed {
-    /// The transaction.
-    pub tx_id: H256,
-    /// The reason as logged, sanitised.
-    pub reason: String,
-    /// Block time, seconds since the Unix epoch.
-    pub timestamp: u64,
-}
-
 impl Histogram {
     /// Counts one observation, which becomes the exemplar of its bucket.
     pub fn observe(&mut self, exemplar: Exemplar) {
@@ -114,6 +104,13 @@ impl Histogram {
 }
 
 impl Counts {
+    /// Counts what a transaction's ready took.
+    pub(super) fn measure(&mut self, tx_id: H256, of: Settled, time: u64) {
+        let exemplar = |since: u64| Exemplar { tx_id, value: time.saturating_sub(since), timestamp: time };
+        self.resolution_time.observe(exemplar(of.buffered));
+        self.resolution_delay.observe(exemplar(of.due));
+    }
+
     /// Never below `least`, series by series: what was exposed before a reorganisation holds until the
     /// chain catches up.
     pub fn at_least(&self, least: &Self) -> Self {

@@ -1,170 +1,205 @@
-//! The transactions that may still change something, with the pending ones in the order of their
-//! deadlines.
+//! The transactions that may still change something: the pending ones in the order of their age and of
+//! their deadlines, and what is kept of the settled ones.
+//!
+//! Whatever is asked costs what is found, and a logarithm, never a walk over all.
 
-use std::collections::{BTreeSet, HashMap};
+#[cfg(test)]
+mod tests;
 
-use serde::{Deserialize, Serialize, Serializer};
 use web3::types::{H256, U256};
 
-use super::Block;
+use super::heap::{Heap, number, shrink};
+use super::index::Index;
+use super::record::{ByAge, ByDeadline, Records};
+use super::transaction::{Deadline, Pending, Settled, Transaction};
 
-/// A transaction that was buffered and is not ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Transaction {
-    /// Number of the block of the buffering.
-    pub block: u64,
-    /// Block time of the buffering, seconds since the Unix epoch.
-    pub buffered: u64,
-    /// The scheduled time, seconds since the Unix epoch.
-    pub scheduled: U256,
-    pub deadline: Deadline,
-    /// Not yet settled.
-    pub pending: bool,
-}
-
-/// Until when a transaction may become ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Deadline {
-    /// The scheduled time plus the window in force at the block under view.
-    Floating,
-    /// Fixed at buffering, seconds since the Unix epoch.
-    Frozen(U256),
-    /// The same, but with a window that was not read at the block of buffering.
-    Guessed(U256),
-    /// There was no window at buffering.
-    Never,
-}
-
-impl Deadline {
-    fn frozen(scheduled: U256, window: Option<U256>) -> Self {
-        window.map_or(Self::Never, |window| Self::Frozen(scheduled.saturating_add(window)))
-    }
-}
-
-impl Transaction {
-    /// As it is right after it was buffered in this block.
-    pub(super) fn buffered(block: &Block, scheduled: U256, frozen: bool) -> Self {
-        let deadline = match (frozen, block.window) {
-            (false, _) => Deadline::Floating,
-            (true, Some(window)) if block.guessed => Deadline::Guessed(scheduled.saturating_add(window)),
-            (true, window) => Deadline::frozen(scheduled, window),
-        };
-        Self { block: block.number, buffered: block.time, scheduled, deadline, pending: true }
-    }
-
-    /// The same with the window that was read at the block of buffering.
-    pub(super) fn with_window(self, window: Option<U256>) -> Self {
-        Self { deadline: Deadline::frozen(self.scheduled, window), ..self }
-    }
-
-    /// Pending, with a deadline that was not made from the window of its own block.
-    pub(super) fn is_guessed(&self) -> bool {
-        self.pending && matches!(self.deadline, Deadline::Guessed(_))
-    }
-
-    fn deadline(&self, window: Option<U256>) -> Option<U256> {
-        match self.deadline {
-            Deadline::Floating => window.map(|window| self.scheduled.saturating_add(window)),
-            Deadline::Frozen(at) | Deadline::Guessed(at) => Some(at),
-            Deadline::Never => None,
-        }
-    }
-
-    /// Whether its deadline has passed at this time with this window.
-    pub(super) fn is_late(&self, time: u64, window: Option<U256>) -> bool {
-        self.deadline(window).is_some_and(|deadline| deadline < U256::from(time))
-    }
-}
-
-/// All transactions that are not ready, and the pending ones by age and deadline.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(from = "Vec<(H256, Transaction)>")]
+/// All transactions that are not ready.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Known {
-    all: HashMap<H256, Transaction>,
-    by_age: BTreeSet<(u64, H256)>,
-    /// By scheduled time, to which the window is added when it is asked for.
-    floating: BTreeSet<(U256, H256)>,
-    frozen: BTreeSet<(U256, H256)>,
+    pending: Waiting,
+    settled: Kept,
 }
 
 impl Known {
-    pub(super) fn get(&self, id: &H256) -> Option<&Transaction> {
-        self.all.get(id)
+    /// Room for these numbers of pending and settled ones, so that filling it moves nothing.
+    pub(super) fn with_capacity(pending: usize, settled: usize) -> Self {
+        let pending = Waiting {
+            records: Records::with_capacity(pending),
+            index: Index::with_capacity(pending),
+            by_age: Heap::with_capacity(pending),
+            ..Waiting::default()
+        };
+        let settled = Kept { all: Vec::with_capacity(settled), index: Index::with_capacity(settled) };
+        Self { pending, settled }
+    }
+
+    pub(super) fn get(&self, id: &H256) -> Option<Transaction> {
+        self.get_pending(id)
+            .map(Transaction::Pending)
+            .or_else(|| self.settled.get(id).map(Transaction::Settled))
+    }
+
+    pub(super) fn get_pending(&self, id: &H256) -> Option<Pending> {
+        self.pending.find(id).map(|record| self.pending.records.get(record))
     }
 
     /// Sets or removes a transaction; returns it as it was.
     pub(super) fn set(&mut self, id: H256, to: Option<Transaction>) -> Option<Transaction> {
-        let before = match to {
-            Some(transaction) => self.all.insert(id, transaction),
-            None => self.all.remove(&id),
-        };
-        if let Some(old) = before.filter(|old| old.pending) {
-            self.by_age.remove(&(old.buffered, id));
-            match old.deadline {
-                Deadline::Floating => self.floating.remove(&(old.scheduled, id)),
-                Deadline::Frozen(at) | Deadline::Guessed(at) => self.frozen.remove(&(at, id)),
-                Deadline::Never => false,
-            };
+        let before = self.get(&id);
+        match before {
+            Some(Transaction::Pending(_)) => self.pending.remove(&id),
+            Some(Transaction::Settled(_)) => self.settled.remove(&id),
+            None => {}
         }
-        if let Some(new) = to.filter(|new| new.pending) {
-            self.by_age.insert((new.buffered, id));
-            match new.deadline {
-                Deadline::Floating => self.floating.insert((new.scheduled, id)),
-                Deadline::Frozen(at) | Deadline::Guessed(at) => self.frozen.insert((at, id)),
-                Deadline::Never => false,
-            };
+        match to {
+            Some(Transaction::Pending(pending)) => self.pending.insert(id, &pending),
+            Some(Transaction::Settled(settled)) => self.settled.insert(id, settled),
+            None => {}
         }
         before
     }
 
-    /// The pending ones whose deadline is guessed.
-    pub(super) fn guessed(&self) -> impl Iterator<Item = (H256, &Transaction)> {
-        let pending = self.frozen.iter().filter_map(|(_, id)| Some((*id, self.all.get(id)?)));
-        pending.filter(|(_, transaction)| transaction.is_guessed())
-    }
-
     pub(super) fn pending(&self) -> u64 {
-        self.by_age.len() as u64
+        self.pending.records.len() as u64
     }
 
     pub(super) fn oldest_pending(&self) -> Option<u64> {
-        self.by_age.first().map(|(buffered, _)| *buffered)
+        self.pending.by_age.first().map(|record| self.pending.records.buffered(record))
     }
 
     pub(super) fn next_deadline(&self, window: Option<U256>) -> Option<U256> {
-        let floating = self.floating.first().zip(window).map(|((at, _), window)| at.saturating_add(window));
-        let frozen = self.frozen.first().map(|(at, _)| *at);
-        floating.into_iter().chain(frozen).min()
+        self.pending.next(window).map(|(deadline, _)| deadline)
     }
 
-    /// The pending ones whose deadline has passed at this time with this window.
-    pub(super) fn expired(&self, time: u64, window: Option<U256>) -> Vec<H256> {
-        let time = U256::from(time);
-        let late = |deadlines: &BTreeSet<(U256, H256)>, window: U256| {
-            deadlines
-                .iter()
-                .take_while(|(at, _)| at.saturating_add(window) < time)
-                .map(|(_, id)| *id)
-                .collect::<Vec<_>>()
-        };
-        let mut expired = late(&self.frozen, U256::zero());
-        expired.extend(window.map(|window| late(&self.floating, window)).unwrap_or_default());
-        expired
+    /// Of the pending ones whose deadline has passed at this time with this window, the one whose deadline
+    /// passed first.
+    pub(super) fn first_late(&self, time: u64, window: Option<U256>) -> Option<H256> {
+        let (deadline, id) = self.pending.next(window)?;
+        (deadline < U256::from(time)).then_some(id)
+    }
+
+    /// The pending ones whose guessed deadline has passed at this time; with `all`, also those that may be
+    /// read before that.
+    pub(super) fn guessed(&self, all: bool, time: u64) -> impl Iterator<Item = (H256, Pending)> {
+        let Waiting { records, frozen, guessed, .. } = &self.pending;
+        let late = |record: u32| records.get(record).is_late(time, None);
+        let unread = if all { guessed.all().to_vec() } else { guessed.while_true(late) };
+        let found = unread.into_iter().chain(frozen.while_true(late));
+        found
+            .map(|record| (records.id(record), records.get(record)))
+            .filter(|(_, pending)| pending.is_guessed())
+    }
+
+    pub(super) fn all_pending(&self) -> impl ExactSizeIterator<Item = (H256, Pending)> {
+        let records = &self.pending.records;
+        (0..number(records.len())).map(|record| (records.id(record), records.get(record)))
+    }
+
+    pub(super) fn all_settled(&self) -> impl ExactSizeIterator<Item = (H256, Settled)> {
+        self.settled.all.iter().copied()
     }
 }
 
-impl From<Vec<(H256, Transaction)>> for Known {
-    fn from(saved: Vec<(H256, Transaction)>) -> Self {
-        let mut known = Self::default();
-        for (id, transaction) in saved {
-            known.set(id, Some(transaction));
+/// The pending ones. Each record stands in the heap by age, and but for those that never expire in one by
+/// deadline.
+#[derive(Clone, Debug, Default)]
+struct Waiting {
+    records: Records,
+    index: Index,
+    by_age: Heap,
+    /// By scheduled time, to which the window is added when it is asked for.
+    floating: Heap,
+    frozen: Heap,
+    /// Frozen with a window that may still be read.
+    guessed: Heap,
+}
+
+impl Waiting {
+    fn find(&self, id: &H256) -> Option<u32> {
+        self.index.find(id, |record| self.records.id(record))
+    }
+
+    fn insert(&mut self, id: H256, pending: &Pending) {
+        let record = self.records.push(id, pending);
+        self.index.insert(&id, record, |record| self.records.id(record));
+        self.by_age.push(record, &mut ByAge(&mut self.records));
+        let (heap, records) = self.heap(pending.deadline);
+        if let Some(heap) = heap {
+            heap.push(record, &mut ByDeadline(records));
         }
-        known
+    }
+
+    fn remove(&mut self, id: &H256) {
+        let Some(record) = self.find(id) else { return };
+        self.index.remove(id, record, |record| self.records.id(record));
+        let place = self.records.by_age(record);
+        self.by_age.remove(place, &mut ByAge(&mut self.records));
+        let place = self.records.by_deadline(record);
+        let (heap, records) = self.heap(self.records.get(record).deadline);
+        if let Some(heap) = heap {
+            heap.remove(place, &mut ByDeadline(records));
+        }
+        let last = number(self.records.len() - 1);
+        if record != last {
+            self.index.renumber(&self.records.id(last), last, record);
+            self.by_age.renumber(self.records.by_age(last), record);
+            let place = self.records.by_deadline(last);
+            if let (Some(heap), _) = self.heap(self.records.get(last).deadline) {
+                heap.renumber(place, record);
+            }
+        }
+        self.records.swap_remove(record);
+    }
+
+    fn heap(&mut self, deadline: Deadline) -> (Option<&mut Heap>, &mut Records) {
+        let heap = match deadline {
+            Deadline::Floating => Some(&mut self.floating),
+            Deadline::Frozen(_) | Deadline::Assumed(_) => Some(&mut self.frozen),
+            Deadline::Guessed(_) => Some(&mut self.guessed),
+            Deadline::Never => None,
+        };
+        (heap, &mut self.records)
+    }
+
+    /// The nearest deadline and whose it is; by id where several are equal.
+    fn next(&self, window: Option<U256>) -> Option<(U256, H256)> {
+        let firsts = [&self.floating, &self.frozen, &self.guessed].into_iter().filter_map(Heap::first);
+        let dated = firsts
+            .filter_map(|record| Some((self.records.get(record).deadline(window)?, self.records.id(record))));
+        dated.min()
     }
 }
 
-impl Serialize for Known {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(&self.all)
+/// What is kept of settled ones: 48 bytes each, and their place in the index.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    all: Vec<(H256, Settled)>,
+    index: Index,
+}
+
+impl Kept {
+    fn find(&self, id: &H256) -> Option<u32> {
+        self.index.find(id, |record| self.all[record as usize].0)
+    }
+
+    fn get(&self, id: &H256) -> Option<Settled> {
+        self.find(id).map(|record| self.all[record as usize].1)
+    }
+
+    fn insert(&mut self, id: H256, settled: Settled) {
+        let record = number(self.all.len());
+        self.all.push((id, settled));
+        self.index.insert(&id, record, |record| self.all[record as usize].0);
+    }
+
+    fn remove(&mut self, id: &H256) {
+        let Some(record) = self.find(id) else { return };
+        self.index.remove(id, record, |record| self.all[record as usize].0);
+        let last = number(self.all.len() - 1);
+        if record != last {
+            self.index.renumber(&self.all[last as usize].0, last, record);
+        }
+        self.all.swap_remove(record as usize);
+        shrink(&mut self.all);
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn encode(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt
     transactions(writer, networks)?;
     resolution(writer, networks)?;
     pending(writer, networks)?;
-    last_failed(writer, networks)?;
+    newest(writer, networks)?;
     completeness(writer, networks)
 }
 
@@ -95,18 +95,35 @@ fn pending(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {
     )
 }
 
-fn last_failed(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {
+fn newest(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {
     writer.gauge(
-        "tesseract_last_failed_transaction_timestamp_seconds",
-        "Block time of the newest TransactionFailed, in seconds since the Unix epoch, with its transaction and its reason as logged.",
-        gauges(networks).filter_map(|(network, gauges)| {
-            let failed = gauges.last_failed.as_ref()?;
-            let labels = [
-                ("network", network.to_owned()),
-                ("tx_id", hex(&failed.tx_id)),
-                ("reason", failed.reason.clone()),
-            ];
-            Some((labels, failed.timestamp))
+        "tesseract_failed_transaction_timestamp_seconds",
+        "Block time of the newest 16 TransactionFailed, in seconds since the Unix epoch, each with its reason as logged.",
+        gauges(networks).flat_map(|(network, gauges)| {
+            gauges.newest.failures.iter().map(move |failure| {
+                let labels = [
+                    ("network", network.to_owned()),
+                    ("tx_id", hex(&failure.tx_id)),
+                    ("tx_hash", hex(&failure.tx_hash)),
+                    ("class", failure.class.label().to_owned()),
+                    ("reason", failure.reason.to_string()),
+                ];
+                (labels, failure.timestamp)
+            })
+        }),
+    )?;
+    writer.gauge(
+        "tesseract_expired_transaction_timestamp_seconds",
+        "The deadline that passed, in seconds since the Unix epoch, of the newest 16 transactions that settled as expired, each with the hash of its buffering.",
+        gauges(networks).flat_map(|(network, gauges)| {
+            gauges.newest.expiries.iter().map(move |expiry| {
+                let labels = [
+                    ("network", network.to_owned()),
+                    ("tx_id", hex(&expiry.tx_id)),
+                    ("tx_hash", hex(&expiry.tx_hash)),
+                ];
+                (labels, expiry.deadline)
+            })
         }),
     )
 }

@@ -107,7 +107,7 @@ pub(crate) fn well(network: &str) -> Snapshot {
                 pending: 7,
                 oldest_pending: None,
                 next_deadline: None,
-                last_failed: None,
+                newest: Default::default(),
                 missing_events: Some(0),
             }),
         }),

@@ -10,6 +10,8 @@ use web3::types::{H256, U256};
 /// A log of the contract.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
+    /// The Ethereum transaction that logged it.
+    pub tx_hash: H256,
     /// Its topics, at most four.
     pub topics: Vec<H256>,
     /// Its data.

@@ -83,5 +83,10 @@ fn in_order(logs: Value) -> Vec<Log> {
     let topics = |log: &Value| -> Vec<H256> {
         serde_json::from_value(log["topics"].clone()).expect("a log has topics")
     };
-    logs.iter().map(|log| Log { topics: topics(log), data: bytes(&log["data"]) }).collect()
+    let tx_hash = |log: &Value| {
+        serde_json::from_value(log["transactionHash"].clone()).expect("a log has a transaction")
+    };
+    logs.iter()
+        .map(|log| Log { tx_hash: tx_hash(log), topics: topics(log), data: bytes(&log["data"]) })
+        .collect()
 }

@@ -121,18 +121,48 @@ fn what_was_never_seen_buffered_only_counts_as_an_event() {
 }
 
 #[test]
-fn the_newest_reason_is_sanitised_and_cut() {
+fn a_reason_is_sanitised_and_cut() {
     let mut hostile = failed(1, "");
     hostile.data = string_data(b"a\"\\\n\0\xff<&");
     let truth = fold(&[block(100, 30, [failed(2, "old"), hostile])]);
-    let labels = format!("network=\"n\",reason=\"a\\\"\\\\  \u{fffd}<&\",tx_id=\"{}\"", hex(1));
-    let key = format!("tesseract_last_failed_transaction_timestamp_seconds{{{labels}}}");
-    shows(&truth, &key, Some(100.0));
+    shows(&truth, &failure(1, "a\\\"\\\\  \u{fffd}<&"), Some(100.0));
+    shows(&truth, &failure(2, "old"), Some(100.0));
 
     let truth = fold(&[block(100, 30, [failed(1, &"ä".repeat(200))])]);
-    let labels = format!("network=\"n\",reason=\"{}\",tx_id=\"{}\"", "ä".repeat(128), hex(1));
-    let key = format!("tesseract_last_failed_transaction_timestamp_seconds{{{labels}}}");
-    shows(&truth, &key, Some(100.0));
+    shows(&truth, &failure(1, &"ä".repeat(128)), Some(100.0));
+}
+
+#[test]
+fn the_newest_sixteen_failures_are_named_each_once() {
+    let mut blocks: Vec<Block> = (1..=20).map(|n| block(100 + n, 30, [failed(n, "no")])).collect();
+    // The third twice more: it is among the newest again, and one series.
+    blocks.push(block(130, 30, [failed(3, "no"), failed(3, "no")]));
+    let truth = fold(&blocks);
+    let named = |n: u64| truth.series.get(&failure(n, "no")).copied();
+    assert_eq!(truth.series.keys().filter(|key| key.contains("_failed_transaction_")).count(), 16);
+    assert_eq!((named(3), named(5), named(6), named(20)), (Some(130.0), None, Some(106.0), Some(120.0)));
+}
+
+#[test]
+fn the_newest_sixteen_expiries_are_named_with_the_deadline_that_passed() {
+    let expiry = |n: u64| {
+        let labels = format!("network=\"n\",tx_hash=\"{}\",tx_id=\"{}\"", hex(0x100 + n), hex(n));
+        format!("tesseract_expired_transaction_timestamp_seconds{{{labels}}}")
+    };
+    let mut blocks: Vec<Block> = (1..=16).map(|n| block(100 + n, 30, [long(n, 100 + n)])).collect();
+    // One that floats: its deadline moves from 400 to 105 only after those of all others have passed.
+    blocks.insert(0, block(100, 300, [short(20, 100)]));
+    blocks.push(block(147, 300, []));
+    blocks.push(block(150, 5, []));
+    // And one whose log says so, whatever the window.
+    blocks.push(block(151, 300, [long(30, 151), failed(30, "Transaction expired")]));
+    let shown = |truth: &Truth, n: u64| truth.series.get(&expiry(n)).copied();
+    let before = truth(&blocks, 17, "n");
+    assert_eq!((shown(&before, 1), shown(&before, 20)), (Some(131.0), None));
+    let after = truth(&blocks, 18, "n");
+    assert_eq!((shown(&after, 1), shown(&after, 2), shown(&after, 20)), (None, Some(132.0), Some(105.0)));
+    let last = fold(&blocks);
+    assert_eq!((shown(&last, 2), shown(&last, 20), shown(&last, 30)), (None, Some(105.0), Some(151.0)));
 }
 
 #[test]
@@ -154,7 +184,7 @@ fn known_topics_with_bad_data_are_counted_and_unknown_ones_are_not() {
             broken(failed(4, ""), &[word(64), word(0)].concat()),
             broken(failed(5, ""), &[word(32), word(9), vec![b'x'; 8]].concat()),
             broken(failed(6, ""), &[vec![0xff; 32], vec![0xff; 32]].concat()),
-            Log { topics: vec![topic0("Transfer(address,address,uint256)")], data: Vec::new() },
+            Log { topics: vec![topic0("Transfer(address,address,uint256)")], ..Log::default() },
             Log::default(),
             log("EmergencyPause(address,uint256)", 1, &word(1)),
         ],
@@ -235,7 +265,16 @@ fn string_data(text: &[u8]) -> Vec<u8> {
 }
 
 fn log(signature: &str, tx: u64, data: &[u8]) -> Log {
-    Log { topics: vec![topic0(signature), H256::from_low_u64_be(tx)], data: data.to_vec() }
+    let topics = vec![topic0(signature), H256::from_low_u64_be(tx)];
+    Log { tx_hash: H256::from_low_u64_be(0x100 + tx), topics, data: data.to_vec() }
+}
+
+/// The series of a failure of the class `other`.
+fn failure(tx: u64, reason: &str) -> String {
+    let (hash, id) = (hex(0x100 + tx), hex(tx));
+    let labels =
+        format!("class=\"other\",network=\"n\",reason=\"{reason}\",tx_hash=\"{hash}\",tx_id=\"{id}\"");
+    format!("tesseract_failed_transaction_timestamp_seconds{{{labels}}}")
 }
 
 fn hex(tx: u64) -> String {

@@ -125,9 +125,12 @@ async fn hostile_numbers_and_reasons_give_right_numbers_and_valid_texts() {
         anvil.mine_at(time).await;
         let scrape = at_head(&exporter, &anvil, "hostile").await;
         exact(&anvil, &emitter, "hostile", &scrape).await;
-        let labels = format!("network=\"hostile\",reason=\"{shown}\",tx_id=\"{tx_id:#x}\"");
-        let newest = format!("tesseract_last_failed_transaction_timestamp_seconds{{{labels}}}");
-        assert_eq!(scrape.get(&newest), Some(time as f64), "{scrape}");
+        let newest = |key: &&String| {
+            key.starts_with("tesseract_failed_transaction_timestamp_seconds{class=\"other\"")
+                && key.contains(&format!("reason=\"{shown}\""))
+        };
+        let key = scrape.0.keys().find(newest).unwrap_or_else(|| panic!("{shown:?} in {scrape}"));
+        assert_eq!(scrape.get(key), Some(time as f64), "{scrape}");
         promtool_accepts(&exporter.get("/metrics").await.text());
     }
     let scrape = scrape_of(&exporter, "hostile").await;

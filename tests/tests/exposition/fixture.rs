@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tesseract_exporter::ledger::{Counts, Exemplar, Histogram, LastFailed};
+use tesseract_exporter::decode::Reason;
+use tesseract_exporter::ledger::{Counts, Exemplar, Expiry, Failure, Histogram, Newest};
 use tesseract_exporter::metrics::{Build, Exposition, ProcessStats, Reload};
 use tesseract_exporter::rpc::EndpointStats;
 use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot};
@@ -71,17 +72,26 @@ fn buffer() -> Snapshot {
                 pending: 10,
                 oldest_pending: Some(1_699_999_700),
                 next_deadline: Some(1_700_000_030.into()),
-                last_failed: Some(LastFailed {
-                    tx_id: H256::repeat_byte(0xfa),
-                    reason: "a \"quote\", a \\ and a \\n, a line\nfeed, a tab\t, ünïcödé 🎉, {le=\"1\"} # <!channel>"
-                        .into(),
-                    timestamp: 1_699_999_988,
+                newest: Arc::new(Newest {
+                    failures: vec![
+                        failure(0xf9, Reason::SwapGroupTimeout, "Swap group timeout", 1_699_999_700),
+                        failure(
+                            0xfa,
+                            Reason::Other,
+                            "a \"quote\", a \\ and a \\n, a line\nfeed, a tab\t, ünïcödé 🎉, {le=\"1\"} # <!channel>",
+                            1_699_999_988,
+                        ),
+                    ],
+                    expiries: vec![expiry(0xe1, 1_699_999_600), expiry(0xe2, 1_699_999_980)],
                 }),
                 missing_events: Some(-2),
             }),
         ),
         reorgs: 3,
-        endpoints: vec![EndpointStats { healthy: Some(true), requests, durations, duration_sum: 61.75 }, EndpointStats::default()],
+        endpoints: vec![
+            EndpointStats { healthy: Some(true), requests, durations, duration_sum: 61.75 },
+            EndpointStats::default(),
+        ],
         ..well("sepolia", 11_155_111)
     }
 }
@@ -105,7 +115,7 @@ fn simple() -> Snapshot {
                 pending: 1,
                 oldest_pending: Some(1_699_999_000),
                 next_deadline: Some(U256::MAX),
-                last_failed: None,
+                newest: Arc::default(),
                 missing_events: Some(0),
             }),
         ),
@@ -155,6 +165,16 @@ fn well(network: &str, chain_id: u64) -> Snapshot {
         reorgs: 0,
         endpoints: vec![EndpointStats::default()],
     }
+}
+
+fn failure(id: u8, class: Reason, reason: &str, timestamp: u64) -> Failure {
+    let (tx_id, tx_hash) = (H256::repeat_byte(id), H256::repeat_byte(id ^ 0x50));
+    Failure { tx_id, tx_hash, class, reason: reason.into(), timestamp }
+}
+
+fn expiry(id: u8, deadline: u64) -> Expiry {
+    let (tx_id, tx_hash) = (H256::repeat_byte(id), H256::repeat_byte(id ^ 0x50));
+    Expiry { tx_id, tx_hash, deadline, at: deadline }
 }
 
 fn confirmed(counts: Counts, gauges: Option<Gauges>) -> Option<Confirmed> {

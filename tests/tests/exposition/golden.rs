@@ -61,7 +61,7 @@ fn absent_is_never_zero() {
     assert_eq!(shown("tesseract_contract_paused{network=\"sepolia\"}"), Some(0.0));
     assert_eq!(shown("tesseract_contract_paused{network=\"base\"}"), None);
     assert_eq!(shown("tesseract_transactions_failed_total{network=\"base\",reason=\"expired\"}"), Some(0.0));
-    assert!(!series.of("base").to_string().contains("tesseract_last_failed_transaction"));
+    assert!(!series.of("base").to_string().contains("tesseract_failed_transaction"));
 }
 
 /// Prometheus's own linter. Names are final, and `transaction_count` is what the contract calls the view.
