@@ -22,20 +22,23 @@ fn the_plain_file_is_complete() {
         .unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(report.contains("5 receivers") && report.contains("1 templates"), "{report}");
+    assert!(report.contains("8 receivers") && report.contains("1 templates"), "{report}");
 }
 
 #[test]
 fn every_alert_has_its_receivers() {
     let config = alerting().join("alertmanager.yml");
-    for (name, severity) in shipped_alerts() {
-        let expected = match severity.as_str() {
-            "critical" => "webhook,slack,pagerduty",
-            "warning" => "webhook,slack",
-            "none" => "heartbeat",
-            other => panic!("{name}: severity {other}"),
+    for (name, severity, kind) in shipped_alerts() {
+        let expected = match (severity.as_str(), kind.as_str()) {
+            ("critical", "event") => "webhook-events,slack-events,pagerduty-events",
+            ("warning", "event") => "webhook-events,slack-events",
+            ("critical", "contract" | "monitor") => "webhook,slack,pagerduty",
+            ("warning", "contract" | "monitor") => "webhook,slack",
+            ("none", "monitor") => "heartbeat",
+            other => panic!("{name}: {other:?}"),
         };
-        assert_eq!(receivers(&config, &[("alertname", &name), ("severity", &severity)]), expected, "{name}");
+        let labels = [("alertname", &*name), ("severity", &*severity), ("kind", &*kind)];
+        assert_eq!(receivers(&config, &labels), expected, "{name}");
     }
 }
 
