@@ -98,6 +98,27 @@ fn an_empty_variable_is_one_that_is_not_set() {
 }
 
 #[test]
+fn a_secret_may_come_as_a_file() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("secret");
+    fs::write(&file, format!("{SECRET}\n")).unwrap();
+    let names = SWITCHES.map(|name| format!("{name}_FILE"));
+    let env: Vec<_> = names.iter().map(|name| (&**name, file.to_str().unwrap())).collect();
+    let output = entrypoint(dir.path(), Path::new("true"), &env).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let config = dir.path().join("run/alertmanager.yml");
+    let labels = [("alertname", "X"), ("severity", "critical")];
+    assert_eq!(receivers(&config, &labels), "webhook,slack,pagerduty");
+    assert_eq!(fs::read_to_string(dir.path().join("run/slack_webhook_url")).unwrap(), SECRET);
+
+    let missing = entrypoint(dir.path(), Path::new("true"), &[("PAGERDUTY_KEY_FILE", "/nowhere")]).output();
+    let missing = missing.unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(said.ends_with("alertmanager: PAGERDUTY_KEY_FILE cannot be read\n"), "{said}");
+}
+
+#[test]
 fn a_receiver_that_was_on_leaves_no_secret_behind() {
     let dir = TempDir::new().unwrap();
     let env = SWITCHES.map(|name| (name, SECRET));
