@@ -70,8 +70,8 @@ fn no_variable_is_required() {
 fn every_secret_may_come_as_a_file() {
     let compose = compose();
     let secrets = compose["secrets"].as_mapping().unwrap();
-    let given: BTreeSet<_> = list(&compose["services"]["alertmanager"]["secrets"]).into_iter().collect();
-    assert_eq!(given, secrets.keys().cloned().collect());
+    let given = list(&compose["services"]["alertmanager"]["secrets"]);
+    assert_eq!(given, secrets.keys().cloned().collect::<Vec<_>>());
     for (name, secret) in secrets {
         let variable = name.as_str().unwrap().to_uppercase();
         assert_eq!(secret["file"], format!("${{{variable}_FILE:-/dev/null}}").as_str(), "{name:?}");
