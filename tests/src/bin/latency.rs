@@ -122,7 +122,8 @@ fn print(passed: &[Passed]) {
     println!("{:24}{:>10}{:>10}   seconds, of {} events", "", "median", "worst", passed.len());
     for (stage, label) in STAGES.iter().enumerate() {
         let before = |it: &Passed| if stage == 0 { Duration::ZERO } else { it[stage - 1] };
-        row(label, passed.iter().map(|it| it[stage] - before(it)).collect());
+        // A message may come before the alert is polled for.
+        row(label, passed.iter().map(|it| it[stage].saturating_sub(before(it))).collect());
     }
     row("in all", passed.iter().map(|it| it[STAGES.len() - 1]).collect());
 }
