@@ -6,7 +6,8 @@
 #   ALERT_WEBHOOK_URL   receives every alert as JSON        HEARTBEAT_URL   receives the watchdog once a minute
 #   ALERTMANAGER_URL    where people reach Alertmanager, for the links in messages; default http://localhost:9093
 #
-# A receiver whose variable is empty or unset is left out. Secrets go into files under ALERTMANAGER_RUN_DIR (default
+# Each of the four with a secret may also come as a file, NAME_FILE, or as the compose secret of its name in lower case;
+# the variable wins. A receiver of which nothing is set is left out. Secrets go into files under ALERTMANAGER_RUN_DIR (default
 # /run/alertmanager, a tmpfs in the compose stack) that only this user can read: never into an argument, the log or the
 # environment of Alertmanager. All arguments are handed on to Alertmanager (ALERTMANAGER_BIN, default `alertmanager`).
 set -eu
@@ -22,6 +23,18 @@ fail() {
 # The value of the variable whose name is given; empty when it is not set.
 value_of() {
   eval "printf '%s' \"\${$1-}\""
+}
+
+# Sets the variable whose name is given from its file, where it has one. A file may end with a line break.
+read_secret() {
+  [ -z "$(value_of "$1")" ] || return 0
+  file=$(value_of "$1_FILE")
+  if [ -z "$file" ]; then
+    file=/run/secrets/$(printf '%s' "$1" | tr '[:upper:]' '[:lower:]')
+    [ -e "$file" ] || return 0
+  fi
+  secret=$(cat "$file") || fail "$1_FILE cannot be read"
+  eval "$1=\$secret"
 }
 
 # As a YAML scalar in single quotes.
@@ -64,6 +77,9 @@ generate() {
   done
 }
 
+for name in SLACK_WEBHOOK_URL PAGERDUTY_KEY ALERT_WEBHOOK_URL HEARTBEAT_URL; do
+  read_secret "$name"
+done
 on='' off=''
 for name in SLACK_WEBHOOK_URL PAGERDUTY_KEY ALERT_WEBHOOK_URL HEARTBEAT_URL; do
   if [ -n "$(value_of "$name")" ]; then on="$on $name"; else off="$off $name"; fi

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,10 +78,14 @@ impl Message {
     }
 }
 
+/// What is answered in place of taking a message, by service.
+type Outages = Arc<Mutex<Vec<(Service, StatusCode)>>>;
+
 /// Takes messages on a socket until it is dropped.
 pub struct StandIn {
     address: SocketAddr,
     messages: watch::Receiver<Vec<Message>>,
+    outages: Outages,
     server: JoinHandle<()>,
 }
 
@@ -95,8 +100,9 @@ impl StandIn {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (sender, messages) = watch::channel(Vec::new());
-        let server = tokio::spawn(accept(listener, sender));
-        Ok(Self { address, messages, server })
+        let outages = Outages::default();
+        let server = tokio::spawn(accept(listener, sender, Arc::clone(&outages)));
+        Ok(Self { address, messages, outages, server })
     }
 
     /// Where it listens.
@@ -107,6 +113,16 @@ impl StandIn {
     /// The address to send messages for a service to.
     pub fn url(&self, service: Service) -> String {
         format!("http://{}{}", self.address, path(service))
+    }
+
+    /// Answers every message for a service with this status from now on, and keeps none.
+    pub fn refuse(&self, service: Service, status: StatusCode) {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner).push((service, status));
+    }
+
+    /// Takes messages for every service again.
+    pub fn recover(&self) {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// All messages so far.
@@ -144,12 +160,12 @@ impl Drop for StandIn {
     }
 }
 
-async fn accept(listener: TcpListener, messages: watch::Sender<Vec<Message>>) {
+async fn accept(listener: TcpListener, messages: watch::Sender<Vec<Message>>, outages: Outages) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let messages = messages.clone();
+        let (messages, outages) = (messages.clone(), Arc::clone(&outages));
         connections.spawn(async move {
-            let service = service_fn(|request| answer(request, &messages));
+            let service = service_fn(|request| answer(request, &messages, &outages));
             let connection = hyper::server::conn::http1::Builder::new();
             // A client that goes away mid-request is its own affair.
             _ = connection.serve_connection(TokioIo::new(stream), service).await;
@@ -161,6 +177,7 @@ async fn accept(listener: TcpListener, messages: watch::Sender<Vec<Message>>) {
 async fn answer(
     request: Request<Incoming>,
     messages: &watch::Sender<Vec<Message>>,
+    outages: &Outages,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let reply = |status: StatusCode, text: &str| {
         let mut response = Response::new(Full::from(text.to_owned()));
@@ -177,6 +194,10 @@ async fn answer(
     let Ok(body) = Limited::new(request.into_body(), MAX_MESSAGE_BYTES).collect().await else {
         return reply(StatusCode::PAYLOAD_TOO_LARGE, "too_large");
     };
+    let refused = outages.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some((_, status)) = refused.into_iter().find(|(refused, _)| *refused == service) {
+        return reply(status, "outage");
+    }
     let Ok(body) = serde_json::from_slice(&body.to_bytes()) else {
         return reply(StatusCode::BAD_REQUEST, "invalid_payload");
     };

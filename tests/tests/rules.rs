@@ -9,27 +9,40 @@ use std::process::Command;
 use serde_yaml::Value;
 
 /// All alerts with their severity: what users may rely on.
-const ALERTS: [(&str, &str); 20] = [
+const ALERTS: [(&str, &str); 33] = [
     ("TesseractChainStalled", "warning"),
     ("TesseractCircuitBreakerActive", "critical"),
+    ("TesseractClockSkew", "warning"),
     ("TesseractConfigReloadFailed", "warning"),
+    ("TesseractConfirmationLag", "critical"),
     ("TesseractContractMissing", "critical"),
     ("TesseractContractPaused", "critical"),
+    ("TesseractEndpointDown", "warning"),
     ("TesseractExporterDown", "critical"),
+    ("TesseractExporterRestarting", "warning"),
     ("TesseractExporterStalled", "critical"),
     ("TesseractHighFailureRate", "critical"),
     ("TesseractLowSuccessRate", "warning"),
     ("TesseractLowThroughput", "warning"),
     ("TesseractMissingEvents", "critical"),
+    ("TesseractNetworkGone", "warning"),
     ("TesseractNodeDisconnected", "critical"),
+    ("TesseractNotSynced", "warning"),
     ("TesseractOwnerUnexpected", "critical"),
+    ("TesseractPausedBriefly", "warning"),
     ("TesseractReorg", "warning"),
+    ("TesseractReplicaBlind", "warning"),
+    ("TesseractReplicasDisagree", "critical"),
+    ("TesseractRolesChanged", "warning"),
     ("TesseractRpcErrors", "warning"),
+    ("TesseractRulesIncomplete", "critical"),
     ("TesseractSlowResolution", "warning"),
     ("TesseractSyncLagging", "warning"),
     ("TesseractTransactionFailed", "warning"),
     ("TesseractTransactionsExpired", "warning"),
+    ("TesseractUndecodableLogs", "warning"),
     ("TesseractWatchdog", "none"),
+    ("TesseractWindowChanged", "warning"),
 ];
 
 const HEADINGS: [&str; 5] = ["Meaning", "Impact", "How to tell", "What to do", "When it is not an emergency"];

@@ -48,6 +48,37 @@ fn ports_are_on_loopback_only() {
     }
 }
 
+/// Alertmanager has no login and answers any origin: a foreign page in a browser of this machine could silence it.
+#[test]
+fn alertmanager_is_published_only_on_request_and_prometheus_answers_no_foreign_page() {
+    let compose = compose();
+    assert!(compose["services"]["alertmanager"].get("ports").is_none());
+    let on_request = yaml(&read("docker-compose.alertmanager.yml"));
+    let port = on_request["services"]["alertmanager"]["ports"][0].as_str().unwrap();
+    assert!(port.starts_with("127.0.0.1:"), "{port}");
+    let flags = list(&compose["services"]["prometheus"]["command"]);
+    assert!(flags.contains(&Value::from("--web.cors.origin=none")), "{flags:?}");
+}
+
+/// `down`, `ps` and `logs` work without any setting.
+#[test]
+fn no_variable_is_required() {
+    assert!(!read("docker-compose.yml").contains(":?"));
+}
+
+#[test]
+fn every_secret_may_come_as_a_file() {
+    let compose = compose();
+    let secrets = compose["secrets"].as_mapping().unwrap();
+    let given = list(&compose["services"]["alertmanager"]["secrets"]);
+    assert_eq!(given, secrets.keys().cloned().collect::<Vec<_>>());
+    for (name, secret) in secrets {
+        let variable = name.as_str().unwrap().to_uppercase();
+        assert_eq!(secret["file"], format!("${{{variable}_FILE:-/dev/null}}").as_str(), "{name:?}");
+        assert!(read("alerting/entrypoint.sh").contains(&variable), "{variable} is read by nothing");
+    }
+}
+
 #[test]
 fn images_are_pinned_to_a_version() {
     for (name, service) in services() {
@@ -57,6 +88,7 @@ fn images_are_pinned_to_a_version() {
         assert_eq!(numbers, 3, "{name}: {image} is not pinned to a version");
         if BUILT.contains(&name.as_str()) {
             assert_eq!(version, env!("CARGO_PKG_VERSION"), "{name}: the version of the package");
+            assert_eq!(service["pull_policy"], "build", "{name}: may be older than what it runs beside");
             let dockerfile = service["build"]["dockerfile"].as_str().unwrap();
             assert!(root().join(dockerfile).is_file(), "{name}: {dockerfile} does not exist");
         }

@@ -135,7 +135,8 @@ pub(crate) fn entrypoint(dir: &Path, alertmanager: &Path, env: &[(&str, &str)]) 
     for (shipped, short) in [
         ("group_wait: 10s", "group_wait: 500ms"),
         ("group_interval: 1m", "group_interval: 1s"),
-        ("repeat_interval: 1m", "repeat_interval: 2s"),
+        ("group_interval: 30s", "group_interval: 1s"),
+        ("repeat_interval: 50s", "repeat_interval: 1s"),
     ] {
         assert!(config.contains(shipped), "alertmanager.yml has no {shipped:?} any more");
         config = config.replace(shipped, short);
@@ -171,8 +172,8 @@ pub(crate) fn alerting() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../alerting")
 }
 
-/// Every alert of the shipped rules, with its severity.
-pub(crate) fn shipped_alerts() -> Vec<(String, String)> {
+/// Every alert of the shipped rules, with its severity and kind.
+pub(crate) fn shipped_alerts() -> Vec<(String, String, String)> {
     let rules = fs::read_to_string(alerting().join("../rules/tesseract.alerts.yml")).unwrap();
     let rules: serde_yaml::Value = serde_yaml::from_str(&rules).unwrap();
     let groups = rules["groups"].as_sequence().unwrap().iter();
@@ -180,7 +181,10 @@ pub(crate) fn shipped_alerts() -> Vec<(String, String)> {
     let text = |value: &serde_yaml::Value| value.as_str().unwrap().to_owned();
     rules
         .filter(|rule| rule.get("alert").is_some())
-        .map(|rule| (text(&rule["alert"]), text(&rule["labels"]["severity"])))
+        .map(|rule| {
+            let labels = &rule["labels"];
+            (text(&rule["alert"]), text(&labels["severity"]), text(&labels["kind"]))
+        })
         .collect()
 }
 

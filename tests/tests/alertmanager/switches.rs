@@ -22,20 +22,23 @@ fn the_plain_file_is_complete() {
         .unwrap();
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(report.contains("5 receivers") && report.contains("1 templates"), "{report}");
+    assert!(report.contains("8 receivers") && report.contains("1 templates"), "{report}");
 }
 
 #[test]
 fn every_alert_has_its_receivers() {
     let config = alerting().join("alertmanager.yml");
-    for (name, severity) in shipped_alerts() {
-        let expected = match severity.as_str() {
-            "critical" => "webhook,slack,pagerduty",
-            "warning" => "webhook,slack",
-            "none" => "heartbeat",
-            other => panic!("{name}: severity {other}"),
+    for (name, severity, kind) in shipped_alerts() {
+        let expected = match (severity.as_str(), kind.as_str()) {
+            ("critical", "event") => "webhook-events,slack-events,pagerduty-events",
+            ("warning", "event") => "webhook-events,slack-events",
+            ("critical", "contract" | "monitor") => "webhook,slack,pagerduty",
+            ("warning", "contract" | "monitor") => "webhook,slack",
+            ("none", "monitor") => "heartbeat",
+            other => panic!("{name}: {other:?}"),
         };
-        assert_eq!(receivers(&config, &[("alertname", &name), ("severity", &severity)]), expected, "{name}");
+        let labels = [("alertname", &*name), ("severity", &*severity), ("kind", &*kind)];
+        assert_eq!(receivers(&config, &labels), expected, "{name}");
     }
 }
 
@@ -92,6 +95,27 @@ fn an_empty_variable_is_one_that_is_not_set() {
     assert!(!dir.path().join("run/slack_webhook_url").exists());
     let config = dir.path().join("run/alertmanager.yml");
     assert_eq!(receivers(&config, &[("alertname", "X"), ("severity", "critical")]), "nobody");
+}
+
+#[test]
+fn a_secret_may_come_as_a_file() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("secret");
+    fs::write(&file, format!("{SECRET}\n")).unwrap();
+    let names = SWITCHES.map(|name| format!("{name}_FILE"));
+    let env: Vec<_> = names.iter().map(|name| (&**name, file.to_str().unwrap())).collect();
+    let output = entrypoint(dir.path(), Path::new("true"), &env).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let config = dir.path().join("run/alertmanager.yml");
+    let labels = [("alertname", "X"), ("severity", "critical")];
+    assert_eq!(receivers(&config, &labels), "webhook,slack,pagerduty");
+    assert_eq!(fs::read_to_string(dir.path().join("run/slack_webhook_url")).unwrap(), SECRET);
+
+    let missing = entrypoint(dir.path(), Path::new("true"), &[("PAGERDUTY_KEY_FILE", "/nowhere")]).output();
+    let missing = missing.unwrap();
+    assert_eq!(missing.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(said.ends_with("alertmanager: PAGERDUTY_KEY_FILE cannot be read\n"), "{said}");
 }
 
 #[test]

@@ -36,16 +36,16 @@ async fn the_stack_comes_up_alerts_survives_a_restart_and_goes_down() {
 }
 
 async fn without_a_chain_it_says_what_to_set(engine: &Engine) {
-    let refused = engine.compose(&[], &["up", "--wait"]).await;
-    let said = String::from_utf8_lossy(&refused.stderr);
-    println!("$ docker compose up --wait\n{said}");
-    assert!(!refused.status.success());
-    assert_eq!(said.trim().lines().count(), 1, "{said}");
-    for part in
-        ["set TESSERACT_RPC_URL and TESSERACT_CONTRACT", "docker compose --env-file demo.env up --wait"]
-    {
-        assert!(said.contains(part), "{said}");
+    for command in ["ps", "logs", "down"] {
+        engine.compose_must(&[], &[command]).await;
     }
+    let environment = Ports::free().environment();
+    let refused = engine.compose(&environment, &["up", "--wait", "--build"]).await;
+    assert!(!refused.status.success(), "{}", String::from_utf8_lossy(&refused.stderr));
+    let log = engine.compose_must(&environment, &["logs", "--no-log-prefix", "exporter"]).await;
+    println!("$ docker compose logs exporter\n{log}");
+    assert!(log.contains("set TESSERACT_RPC_URL and TESSERACT_CONTRACT"), "{log}");
+    engine.compose_must(&environment, &["down", "--volumes"]).await;
 }
 
 async fn a_node_that_is_down_holds_up_nothing(engine: &Engine) {
