@@ -94,7 +94,6 @@ impl Soak {
         for name in CONTRACTS {
             let proxy = Proxy::start(anvil.url()).await;
             proxy.scale(SCALE);
-            proxy.seed(seed);
             networks.push(Network::new(name, traffic.contract(name).address, proxy));
         }
         let state = TempDir::with_prefix("soak-").expect("a temporary directory");
@@ -127,18 +126,10 @@ impl Soak {
         if self.rng.random_ratio(3, 4) {
             let faults: Vec<Fault> = Fault::all().filter(|fault| *fault != Fault::TwoBranches).collect();
             for network in &self.networks {
-                // Half of the time all requests meet one fault, else a share of them one of several.
-                let (kinds, percent) = match self.rng.random_range(0..6) {
-                    0..3 => (1, 100),
-                    drawn => (self.rng.random_range(1..4), [5, 20, 50][drawn - 3]),
-                };
-                let mixture: Vec<Fault> = faults.sample(&mut self.rng, kinds).copied().collect();
-                network.proxy.mix(&mixture, percent);
-                let names: Vec<&str> = mixture.iter().map(|fault| fault.name()).collect();
-                for name in &names {
-                    *self.report.by_name.entry(name).or_default() += 1;
-                }
-                story.push(format!("{} at {percent} % on {}", names.join(" or "), network.name));
+                let fault = *faults.choose(&mut self.rng).expect("there are faults");
+                network.proxy.set(fault);
+                *self.report.by_name.entry(fault.name()).or_default() += 1;
+                story.push(format!("{fault} on {}", network.name));
             }
             let enough = self.rng.random_range(1..4);
             self.report.faults += self.met(enough).await;
