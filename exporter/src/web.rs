@@ -1,49 +1,30 @@
-//! The HTTP server: routes, and connections that cannot hold it up.
+//! What the HTTP server answers: routes and their headers.
 //!
 //! An answer is made from the last snapshots; no request waits for a chain, a loop or another
 //! request. Nothing a client sends changes anything here.
 
-use std::convert::Infallible;
-use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::X_CONTENT_TYPE_OPTIONS;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use hyper::header::{
+    ACCEPT, ALLOW, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
+pub use self::server::serve;
 pub use crate::metrics::Build;
 use crate::metrics::{Exposition, ProcessStats, Reload};
 use crate::snapshot::{Feed, Snapshot};
 
 mod accept;
 mod health;
+mod limits;
 mod pages;
-
-/// Connections served at a time; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 256;
-/// A client has this long to send a request's head, and an idle connection this long to send another.
-/// Longer than the usual scrape interval, so that a scraper keeps its connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most that a request's head may take; a browser's cookies fit.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// A connection is ended after this long, so that clients that never read their answers cannot keep
-/// every slot.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
-/// How long an answer under way may take once its connection is to end.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long to wait after a failure to accept, for instance when no file descriptor is left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+mod pulse;
+mod server;
 
 /// What is served.
 #[derive(Debug)]
@@ -56,83 +37,7 @@ pub struct Site {
     pub build: Build,
 }
 
-/// Serves until `shutdown` turns true or its sender is gone, then lets answers under way finish for
-/// up to three seconds.
-pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Receiver<bool>) {
-    let reload = Reload { successful: true, last_success: SystemTime::now() };
-    let server = Arc::new(Server { site, reload });
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
-            _ = shutdown.wait_for(|stop| *stop) => break,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((slot, stream)) => {
-                let connection = connection(Arc::clone(&server), stream, shutdown.clone());
-                connections.spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "connection broke");
-                    }
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
-                if timeout(ACCEPT_PAUSE, shutdown.wait_for(|stop| *stop)).await.is_ok() {
-                    break;
-                }
-            }
-        }
-    }
-
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(OwnedSemaphorePermit, TcpStream)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((slot, stream))
-}
-
-/// Serves one connection to its end, or until it is old or the server stops; then what is being
-/// answered may finish.
-async fn connection(
-    server: Arc<Server>,
-    stream: TcpStream,
-    mut shutdown: watch::Receiver<bool>,
-) -> hyper::Result<()> {
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let answer = server.answer(request.method(), request.uri().path(), request.headers());
-        async { Ok::<_, Infallible>(answer) }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let until_stop = async {
-        tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            _ = shutdown.wait_for(|stop| *stop) => None,
-        }
-    };
-    if let Ok(Some(ended)) = timeout(CONNECTION_LIFETIME, until_stop).await {
-        return ended;
-    }
-    connection.as_mut().graceful_shutdown();
-    timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
-}
-
+/// The site with what else an answer needs.
 struct Server {
     site: Site,
     reload: Reload,
@@ -141,6 +46,19 @@ struct Server {
 type Answer = Response<Full<Bytes>>;
 
 impl Server {
+    fn new(site: Site) -> Self {
+        Self { site, reload: Reload { successful: true, last_success: SystemTime::now() } }
+    }
+
+    fn respond<B>(&self, request: &Request<B>) -> Answer {
+        if !names_one_host(request.version(), request.headers()) {
+            let mut answer = text(StatusCode::BAD_REQUEST, "expected one Host header\n");
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return answer;
+        }
+        self.answer(request.method(), request.uri().path(), request.headers())
+    }
+
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
         // hyper leaves the body of an answer to HEAD out, and its length in.
         if method != Method::GET && method != Method::HEAD {
@@ -182,6 +100,15 @@ impl Server {
 
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {
         self.site.feeds.iter().map(|feed| Arc::clone(&feed.borrow())).collect()
+    }
+}
+
+/// HTTP/1.1 demands just one Host, so that no proxy on the way reads another one than the server.
+fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
+    let hosts = headers.get_all(HOST).iter().count();
+    match version {
+        Version::HTTP_11 => hosts == 1,
+        _ => hosts <= 1,
     }
 }
 

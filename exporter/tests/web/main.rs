@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod clients;
+mod connections;
 mod health;
 mod routes;
 mod server;
