@@ -9,17 +9,21 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT, ALLOW, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName,
+    HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
+pub use self::access::Access;
+use self::access::basic::Verdict;
+use self::limits::Peer;
 pub use self::server::serve;
 pub use crate::metrics::Build;
 use crate::metrics::{Exposition, ProcessStats, Reload};
 use crate::snapshot::{Feed, Snapshot};
 
 mod accept;
+mod access;
 mod health;
 mod limits;
 mod pages;
@@ -35,6 +39,8 @@ pub struct Site {
     pub telemetry_path: String,
     /// What was built.
     pub build: Build,
+    /// Who may read it, and over what.
+    pub access: Arc<Access>,
 }
 
 /// The site with what else an answer needs.
@@ -50,21 +56,41 @@ impl Server {
         Self { site, reload: Reload { successful: true, last_success: SystemTime::now() } }
     }
 
-    fn respond<B>(&self, request: &Request<B>) -> Answer {
-        if !names_one_host(request.version(), request.headers()) {
-            let mut answer = text(StatusCode::BAD_REQUEST, "expected one Host header\n");
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return answer;
+    async fn respond<B>(&self, request: &Request<B>, peer: Peer) -> Answer {
+        let rules = self.site.access.rules();
+        let verdict = match &rules.basic {
+            _ if !names_one_host(request.version(), request.headers()) => None,
+            Some(basic) if rules.excluded.iter().all(|path| path != request.uri().path()) => {
+                Some(basic.check(request.headers().get(AUTHORIZATION), peer).await)
+            }
+            _ => Some(Verdict::Granted),
+        };
+        let mut answer = match verdict {
+            Some(Verdict::Granted) => self.answer(request.method(), request.uri().path(), request.headers()),
+            Some(Verdict::Denied) => {
+                let challenge = "Basic realm=\"tesseract-exporter\", charset=\"UTF-8\"";
+                with(
+                    text(StatusCode::UNAUTHORIZED, "expected a user and its password\n"),
+                    WWW_AUTHENTICATE,
+                    challenge,
+                )
+            }
+            Some(Verdict::Busy) => {
+                let busy = text(StatusCode::TOO_MANY_REQUESTS, "too many passwords wait to be verified\n");
+                with(busy, RETRY_AFTER, "5")
+            }
+            None => with(text(StatusCode::BAD_REQUEST, "expected one Host header\n"), CONNECTION, "close"),
+        };
+        for (name, value) in &rules.headers {
+            answer.headers_mut().insert(name, value.clone());
         }
-        self.answer(request.method(), request.uri().path(), request.headers())
+        answer
     }
 
     fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
         // hyper leaves the body of an answer to HEAD out, and its length in.
         if method != Method::GET && method != Method::HEAD {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return answer;
+            return with(text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n"), ALLOW, "GET, HEAD");
         }
         if path == self.site.telemetry_path {
             return self.metrics(headers);
@@ -93,9 +119,7 @@ impl Server {
         let Ok(body) = crate::metrics::encode(exposition, format) else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n");
         };
-        let mut answer = answer(StatusCode::OK, format.content_type(), body);
-        answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-        answer
+        with(answer(StatusCode::OK, format.content_type(), body), VARY, "Accept")
     }
 
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {
@@ -110,6 +134,11 @@ fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
         Version::HTTP_11 => hosts == 1,
         _ => hosts <= 1,
     }
+}
+
+fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
+    answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    answer
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {

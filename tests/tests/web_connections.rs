@@ -19,7 +19,6 @@ async fn with_few_file_descriptors_clients_do_not_starve_the_chain() {
     sim.advance(50);
     let setup = Setup::new(&[&sim.url()], sim.chain().contract());
     let exporter = Launch::config(&setup.yaml(None)).descriptors(DESCRIPTORS).start().await;
-    let address = exporter.address();
     let mut silent = Vec::new();
     for _ in 0..4 * DESCRIPTORS {
         silent.push(TcpStream::connect(exporter.address()).await.unwrap());

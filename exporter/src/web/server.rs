@@ -13,23 +13,27 @@ use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::limits::{Admission, Limits, Peer, admit, first_to_go};
-use super::pulse::{Monitored, Pulse, TooSlow, in_time};
-use super::{Server, Site};
+use super::pulse::{Answering, Monitored, Pulse, TooSlow, in_time};
+use super::{Answer, Server, Site};
 use crate::metrics::ProcessStats;
 
 /// The most that a request's head may take; a browser's cookies fit.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Requests of one HTTP/2 connection at a time; a scraper has one.
+const MAX_STREAMS: u32 = 8;
 /// What the kernel may hold of a connection in each direction; it doubles this for its own needs. Enough for
 /// a scrape over a slow line, and with every connection blocked still a few tens of megabytes.
 const SOCKET_BUFFER: usize = 64 * 1024;
@@ -49,6 +53,13 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
     if let Err(error) = buffers {
         tracing::warn!(%error, "cannot bound the socket buffers of clients");
     }
+    let access = Arc::clone(&site.access);
+    if access.is_open() && !listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) {
+        tracing::warn!(
+            "anybody who reaches the port can read what is served; --web.config.file sets up TLS and users"
+        );
+    }
+    let watching = tokio::spawn(Arc::clone(&access).watch(shutdown.clone()));
     let server = Arc::new(Server::new(site));
     let descriptors = ProcessStats::read().map_or(u64::MAX, |stats| stats.max_fds);
     let mut connections = Connections::new(Limits::for_descriptors(descriptors));
@@ -61,7 +72,10 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
         };
         match accepted {
             Ok((stream, address)) => {
-                let serving = |pulse| connection(Arc::clone(&server), stream, pulse, shutdown.clone());
+                let peer = address.ip().into();
+                let tls = access.rules().tls.clone();
+                let client = Client { stream, peer, tls };
+                let serving = |pulse| connection(Arc::clone(&server), client, pulse, shutdown.clone());
                 connections.add(address.ip(), serving).await;
             }
             // It was gone before it was accepted.
@@ -80,6 +94,8 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
 
     drop(listener);
     while connections.tasks.join_next().await.is_some() {}
+    // Its panic was logged.
+    let _ = watching.await;
 }
 
 /// Every connection that is open.
@@ -160,30 +176,88 @@ impl Connections {
     }
 }
 
+/// A client that was accepted.
+struct Client {
+    stream: TcpStream,
+    peer: Peer,
+    tls: Option<TlsAcceptor>,
+}
+
 /// Serves one connection to its end.
 async fn connection(
     server: Arc<Server>,
-    stream: TcpStream,
+    client: Client,
     pulse: Arc<Pulse>,
-    shutdown: watch::Receiver<bool>,
+    mut shutdown: watch::Receiver<bool>,
 ) {
-    let io = TokioIo::new(Monitored::new(stream, Arc::clone(&pulse)));
-    let asked = Arc::clone(&pulse);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answering = asked.answering();
-        let server = Arc::clone(&server);
-        async move {
-            let answer = server.respond(&request);
-            drop(answering);
-            Ok::<_, Infallible>(answer)
+    let Client { stream, peer, tls } = client;
+    let stream = Monitored::new(stream, Arc::clone(&pulse));
+    let Some(tls) = tls else { return http1(server, stream, peer, &pulse, shutdown).await };
+    let shaken = tokio::select! {
+        shaken = in_time(&pulse, tls.accept(stream)) => shaken,
+        _ = shutdown.wait_for(|stop| *stop) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            pulse.opened(true);
+            http2(server, stream, peer, &pulse, shutdown).await;
         }
-    });
+        Ok(Ok(stream)) => {
+            pulse.opened(false);
+            http1(server, stream, peer, &pulse, shutdown).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(TooSlow) => tracing::debug!("TLS handshake timed out"),
+    }
+}
+
+async fn http1<S>(
+    server: Arc<Server>,
+    stream: S,
+    peer: Peer,
+    pulse: &Arc<Pulse>,
+    shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(|request| answer(Arc::clone(&server), request, peer, pulse.answering()));
     let connection = http1::Builder::new()
         // The pulse does it.
         .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(io, service);
-    drive(connection, &pulse, shutdown).await;
+        .serve_connection(TokioIo::new(stream), service);
+    drive(connection, pulse, shutdown).await;
+}
+
+async fn http2<S>(
+    server: Arc<Server>,
+    stream: S,
+    peer: Peer,
+    pulse: &Arc<Pulse>,
+    shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let asked = Arc::clone(pulse);
+    let service = service_fn(move |request| answer(Arc::clone(&server), request, peer, asked.answering()));
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_send_buf_size(SOCKET_BUFFER)
+        .serve_connection(TokioIo::new(stream), service);
+    drive(connection, pulse, shutdown).await;
+}
+
+async fn answer(
+    server: Arc<Server>,
+    request: Request<Incoming>,
+    peer: Peer,
+    answering: Answering,
+) -> Result<Answer, Infallible> {
+    let answer = server.respond(&request, peer).await;
+    drop(answering);
+    Ok(answer)
 }
 
 /// Until it ends, is too slow, or the server stops; then what is being answered may finish.
