@@ -9,17 +9,18 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName,
-    HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
 pub use self::access::Access;
 use self::access::basic::Verdict;
 use self::limits::Peer;
+use self::scrape::Scrapes;
 pub use self::server::serve;
 pub use crate::metrics::Build;
-use crate::metrics::{Exposition, ProcessStats, Reload};
+use crate::metrics::Reload;
 use crate::snapshot::{Feed, Snapshot};
 
 mod accept;
@@ -28,6 +29,7 @@ mod health;
 mod limits;
 mod pages;
 mod pulse;
+mod scrape;
 mod server;
 
 /// What is served.
@@ -47,13 +49,18 @@ pub struct Site {
 struct Server {
     site: Site,
     reload: Reload,
+    scrapes: Scrapes,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl Server {
     fn new(site: Site) -> Self {
-        Self { site, reload: Reload { successful: true, last_success: SystemTime::now() } }
+        Self {
+            site,
+            reload: Reload { successful: true, last_success: SystemTime::now() },
+            scrapes: Scrapes::default(),
+        }
     }
 
     async fn respond<B>(&self, request: &Request<B>, peer: Peer) -> Answer {
@@ -66,7 +73,9 @@ impl Server {
             _ => Some(Verdict::Granted),
         };
         let mut answer = match verdict {
-            Some(Verdict::Granted) => self.answer(request.method(), request.uri().path(), request.headers()),
+            Some(Verdict::Granted) => {
+                self.answer(request.method(), request.uri().path(), request.headers()).await
+            }
             Some(Verdict::Denied) => {
                 let challenge = "Basic realm=\"tesseract-exporter\", charset=\"UTF-8\"";
                 with(
@@ -87,13 +96,13 @@ impl Server {
         answer
     }
 
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
+    async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
         // hyper leaves the body of an answer to HEAD out, and its length in.
         if method != Method::GET && method != Method::HEAD {
             return with(text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n"), ALLOW, "GET, HEAD");
         }
         if path == self.site.telemetry_path {
-            return self.metrics(headers);
+            return self.metrics(headers).await;
         }
         match path {
             "/" => html(pages::home(&self.site)),
@@ -108,18 +117,16 @@ impl Server {
         }
     }
 
-    fn metrics(&self, headers: &HeaderMap) -> Answer {
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
         let format = accept::negotiate(headers.get_all(ACCEPT));
-        let exposition = Exposition {
-            networks: self.snapshots(),
-            build: self.site.build,
-            reload: self.reload,
-            process: ProcessStats::read().ok(),
-        };
-        let Ok(body) = crate::metrics::encode(exposition, format) else {
+        let gzip = accept::takes_gzip(headers.get_all(ACCEPT_ENCODING));
+        let exporter = (self.site.build, self.reload);
+        let Ok(body) = self.scrapes.body(self.snapshots(), exporter, format, gzip).await else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n");
         };
-        with(answer(StatusCode::OK, format.content_type(), body), VARY, "Accept")
+        let answer =
+            with(answer(StatusCode::OK, format.content_type(), body), VARY, "Accept, Accept-Encoding");
+        if gzip { with(answer, CONTENT_ENCODING, "gzip") } else { answer }
     }
 
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {

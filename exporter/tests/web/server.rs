@@ -54,6 +54,17 @@ impl Server {
         connect(self.address)
     }
 
+    /// A scrape with these headers: the answer's head, and its body as it came.
+    pub(crate) fn ask_bytes(&self, headers: &str) -> (String, Vec<u8>) {
+        let mut stream = self.connect();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        (String::from_utf8(answer[..end + 2].to_vec()).unwrap(), answer[end + 4..].to_vec())
+    }
+
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
         ask(self.address, method, path, headers)
     }

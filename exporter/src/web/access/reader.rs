@@ -60,6 +60,10 @@ impl Reader {
         self.found.push((place.clone(), what.into()));
     }
 
+    pub(super) fn has_found_any(&self) -> bool {
+        !self.found.is_empty()
+    }
+
     pub(super) fn checked<T>(&mut self, place: &Place, result: Result<T, String>) -> Option<T> {
         result.map_err(|what| self.wrong(place, what)).ok()
     }

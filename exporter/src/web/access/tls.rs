@@ -92,10 +92,11 @@ pub(super) fn read(
     let versions = versions(reader, fields);
     let prefer_own = reader.flag(fields, "prefer_server_cipher_suites").unwrap_or(true);
 
-    let (chain, key, auth, versions) = (chain?, key?, auth?, versions?);
-    if auth.verifies() && authorities.is_none() {
+    if reader.has_found_any() {
+        // What follows from a mistake is none of its own.
         return None;
     }
+    let (chain, key, auth, versions) = (chain?, key?, auth?, versions?);
     let authorities = authorities.unwrap_or_else(RootCertStore::empty);
     let built = verifier(auth, authorities, allowed, &provider).and_then(|verifier| {
         let mut config = ServerConfig::builder_with_provider(provider)
