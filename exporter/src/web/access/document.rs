@@ -143,12 +143,9 @@ fn users(reader: &mut Reader, fields: &Fields<'_>) -> BTreeMap<String, String> {
         if name.contains(':') {
             reader.wrong(&place, "has a colon in its name, which basic authentication cannot send");
         }
-        let hash = match node {
-            Node::Text(hash) => hash,
-            _ => {
-                reader.wrong(&place, format!("is {}, {EXPECTED}", node.kind()));
-                continue;
-            }
+        let Node::Text(hash) = node else {
+            reader.wrong(&place, format!("is {}, {EXPECTED}", node.kind()));
+            continue;
         };
         match cost(hash) {
             None => reader.wrong(&place, format!("is no bcrypt hash, {EXPECTED}")),
