@@ -40,19 +40,24 @@ const BUILD: web::Build = web::Build {
 ///
 /// # Errors
 /// One line: what kept it from starting.
-pub fn serve(options: &Options, config: Config) -> Result<(), String> {
+pub fn serve(options: &Options, config: Config, access: web::Access) -> Result<(), String> {
     let bars = log::init(options.log_level, options.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let result = runtime.block_on(run(options, config, bars));
+    let result = runtime.block_on(run(options, config, access, bars));
     runtime.shutdown_timeout(BLOCKING_TIMEOUT);
     result
 }
 
-async fn run(options: &Options, config: Config, bars: Option<MultiProgress>) -> Result<(), String> {
+async fn run(
+    options: &Options,
+    config: Config,
+    access: web::Access,
+    bars: Option<MultiProgress>,
+) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let _lock: Option<File> = config.state_dir.as_deref().map(state::lock).transpose()?;
     let address = &options.listen_address;
@@ -74,7 +79,12 @@ async fn run(options: &Options, config: Config, bars: Option<MultiProgress>) -> 
         tasks.spawn(keep_following(network, file, publish, stopped.clone()));
         feeds.push(feed);
     }
-    let site = web::Site { feeds, telemetry_path: options.telemetry_path.clone(), build: BUILD };
+    let site = web::Site {
+        feeds,
+        telemetry_path: options.telemetry_path.clone(),
+        build: BUILD,
+        access: Arc::new(access),
+    };
     let mut server = tokio::spawn(web::serve(listener, site, stopped));
     tracing::info!(address = %bound, networks, version = BUILD.version, revision = BUILD.revision, "listening");
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, Endpoint};
+use crate::web::Access;
 use crate::{app, health, log};
 
 const VERSION: &str = concat!(
@@ -45,6 +46,10 @@ pub struct Options {
     #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "0.0.0.0:8000")]
     #[arg(value_parser = listen_address)]
     pub listen_address: String,
+
+    /// TLS and users, in the format of every Prometheus component; see docs/web-config.md
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
 
     /// Path of the metrics
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
@@ -88,10 +93,14 @@ fn run(options: &Options) -> ExitCode {
         Ok(config) => config,
         Err(mistakes) => return fail(mistakes),
     };
+    let access = match options.web_config_file.as_deref().map_or_else(|| Ok(Access::open()), Access::read) {
+        Ok(access) => access,
+        Err(mistakes) => return fail(mistakes),
+    };
     if options.config_check {
         return say(config.describe().trim_end());
     }
-    match app::serve(options, config) {
+    match app::serve(options, config, access) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => fail(problem),
     }

@@ -6,7 +6,7 @@ mod describe;
 mod document;
 mod environment;
 mod value;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

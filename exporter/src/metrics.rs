@@ -77,27 +77,65 @@ impl Format {
 
 /// Encodes everything. The error is the encoder's own and carries nothing; writing to memory has none.
 pub fn encode(exposition: Exposition, format: Format) -> Result<String, fmt::Error> {
-    let exposition = Arc::new(exposition);
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Arc::clone(&exposition)));
+    let Exposition { networks, build, reload, process } = exposition;
+    Ok(encode_networks(&networks, format)? + &encode_exporter(build, reload, process, format)?)
+}
 
-    let mut body = String::new();
-    match format {
-        Format::PrometheusText => prometheus_text::encode(&mut body, &registry)?,
-        Format::OpenMetrics => {
-            text::encode(&mut body, &registry)?;
-            body = exemplars::append(&body, confirmed::exemplars(&exposition.networks));
-        }
+/// Encodes what the networks' snapshots show, in their order; [`encode_exporter`] ends it.
+pub fn encode_networks(networks: &[Arc<Snapshot>], format: Format) -> Result<String, fmt::Error> {
+    let body = encode_all(Networks(networks.to_vec()), format)?;
+    Ok(match format {
+        Format::PrometheusText => body,
+        Format::OpenMetrics => exemplars::append(&body, confirmed::exemplars(networks)),
+    })
+}
+
+/// Encodes what the exporter shows of itself, and the end of the exposition.
+pub fn encode_exporter(
+    build: Build,
+    reload: Reload,
+    process: Option<ProcessStats>,
+    format: Format,
+) -> Result<String, fmt::Error> {
+    let mut body = encode_all(Exporter { build, reload, process }, format)?;
+    if format == Format::OpenMetrics {
+        text::encode_eof(&mut body)?;
     }
     Ok(body)
 }
 
-impl Collector for Exposition {
+fn encode_all(families: impl Collector, format: Format) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(families));
+    let mut body = String::new();
+    match format {
+        Format::PrometheusText => prometheus_text::encode(&mut body, &registry)?,
+        Format::OpenMetrics => text::encode_registry(&mut body, &registry)?,
+    }
+    Ok(body)
+}
+
+#[derive(Debug)]
+struct Networks(Vec<Arc<Snapshot>>);
+
+impl Collector for Networks {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut writer = Writer::new(encoder);
-        confirmed::encode(&mut writer, &self.networks)?;
-        live::encode(&mut writer, &self.networks)?;
-        process::encode(&mut writer, self)
+        confirmed::encode(&mut writer, &self.0)?;
+        live::encode(&mut writer, &self.0)
+    }
+}
+
+#[derive(Debug)]
+struct Exporter {
+    build: Build,
+    reload: Reload,
+    process: Option<ProcessStats>,
+}
+
+impl Collector for Exporter {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        process::encode(&mut Writer::new(encoder), self)
     }
 }
 

@@ -1,49 +1,36 @@
-//! The HTTP server: routes, and connections that cannot hold it up.
+//! What the HTTP server answers: routes and their headers.
 //!
 //! An answer is made from the last snapshots; no request waits for a chain, a loop or another
 //! request. Nothing a client sends changes anything here.
 
-use std::convert::Infallible;
-use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::X_CONTENT_TYPE_OPTIONS;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, VARY};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 
+pub use self::access::Access;
+use self::access::basic::Verdict;
+use self::limits::Peer;
+use self::scrape::Scrapes;
+pub use self::server::serve;
 pub use crate::metrics::Build;
-use crate::metrics::{Exposition, ProcessStats, Reload};
+use crate::metrics::Reload;
 use crate::snapshot::{Feed, Snapshot};
 
 mod accept;
+mod access;
 mod health;
+mod limits;
 mod pages;
-
-/// Connections served at a time; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 256;
-/// A client has this long to send a request's head, and an idle connection this long to send another.
-/// Longer than the usual scrape interval, so that a scraper keeps its connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most that a request's head may take; a browser's cookies fit.
-const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// A connection is ended after this long, so that clients that never read their answers cannot keep
-/// every slot.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
-/// How long an answer under way may take once its connection is to end.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long to wait after a failure to accept, for instance when no file descriptor is left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+mod pulse;
+mod scrape;
+mod server;
 
 /// What is served.
 #[derive(Debug)]
@@ -54,102 +41,68 @@ pub struct Site {
     pub telemetry_path: String,
     /// What was built.
     pub build: Build,
+    /// Who may read it, and over what.
+    pub access: Arc<Access>,
 }
 
-/// Serves until `shutdown` turns true or its sender is gone, then lets answers under way finish for
-/// up to three seconds.
-pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Receiver<bool>) {
-    let reload = Reload { successful: true, last_success: SystemTime::now() };
-    let server = Arc::new(Server { site, reload });
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
-            _ = shutdown.wait_for(|stop| *stop) => break,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((slot, stream)) => {
-                let connection = connection(Arc::clone(&server), stream, shutdown.clone());
-                connections.spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "connection broke");
-                    }
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
-                if timeout(ACCEPT_PAUSE, shutdown.wait_for(|stop| *stop)).await.is_ok() {
-                    break;
-                }
-            }
-        }
-    }
-
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(OwnedSemaphorePermit, TcpStream)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((slot, stream))
-}
-
-/// Serves one connection to its end, or until it is old or the server stops; then what is being
-/// answered may finish.
-async fn connection(
-    server: Arc<Server>,
-    stream: TcpStream,
-    mut shutdown: watch::Receiver<bool>,
-) -> hyper::Result<()> {
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let answer = server.answer(request.method(), request.uri().path(), request.headers());
-        async { Ok::<_, Infallible>(answer) }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let until_stop = async {
-        tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            _ = shutdown.wait_for(|stop| *stop) => None,
-        }
-    };
-    if let Ok(Some(ended)) = timeout(CONNECTION_LIFETIME, until_stop).await {
-        return ended;
-    }
-    connection.as_mut().graceful_shutdown();
-    timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
-}
-
+/// The site with what else an answer needs.
 struct Server {
     site: Site,
     reload: Reload,
+    scrapes: Scrapes,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl Server {
-    fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
+    fn new(site: Site) -> Self {
+        Self {
+            site,
+            reload: Reload { successful: true, last_success: SystemTime::now() },
+            scrapes: Scrapes::default(),
+        }
+    }
+
+    async fn respond<B>(&self, request: &Request<B>, peer: Peer) -> Answer {
+        let rules = self.site.access.rules();
+        let verdict = match &rules.basic {
+            _ if !names_one_host(request.version(), request.headers()) => None,
+            Some(basic) if rules.excluded.iter().all(|path| path != request.uri().path()) => {
+                Some(basic.check(request.headers().get(AUTHORIZATION), peer).await)
+            }
+            _ => Some(Verdict::Granted),
+        };
+        let mut answer = match verdict {
+            Some(Verdict::Granted) => {
+                self.answer(request.method(), request.uri().path(), request.headers()).await
+            }
+            Some(Verdict::Denied) => {
+                let challenge = "Basic realm=\"tesseract-exporter\", charset=\"UTF-8\"";
+                with(
+                    text(StatusCode::UNAUTHORIZED, "expected a user and its password\n"),
+                    WWW_AUTHENTICATE,
+                    challenge,
+                )
+            }
+            Some(Verdict::Busy) => {
+                let busy = text(StatusCode::TOO_MANY_REQUESTS, "too many passwords wait to be verified\n");
+                with(busy, RETRY_AFTER, "5")
+            }
+            None => with(text(StatusCode::BAD_REQUEST, "expected one Host header\n"), CONNECTION, "close"),
+        };
+        for (name, value) in &rules.headers {
+            answer.headers_mut().insert(name, value.clone());
+        }
+        answer
+    }
+
+    async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
         // hyper leaves the body of an answer to HEAD out, and its length in.
         if method != Method::GET && method != Method::HEAD {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return answer;
+            return with(text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n"), ALLOW, "GET, HEAD");
         }
         if path == self.site.telemetry_path {
-            return self.metrics(headers);
+            return self.metrics(headers).await;
         }
         match path {
             "/" => html(pages::home(&self.site)),
@@ -164,25 +117,35 @@ impl Server {
         }
     }
 
-    fn metrics(&self, headers: &HeaderMap) -> Answer {
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
         let format = accept::negotiate(headers.get_all(ACCEPT));
-        let exposition = Exposition {
-            networks: self.snapshots(),
-            build: self.site.build,
-            reload: self.reload,
-            process: ProcessStats::read().ok(),
-        };
-        let Ok(body) = crate::metrics::encode(exposition, format) else {
+        let gzip = accept::takes_gzip(headers.get_all(ACCEPT_ENCODING));
+        let exporter = (self.site.build, self.reload);
+        let Ok(body) = self.scrapes.body(self.snapshots(), exporter, format, gzip).await else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n");
         };
-        let mut answer = answer(StatusCode::OK, format.content_type(), body);
-        answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-        answer
+        let answer =
+            with(answer(StatusCode::OK, format.content_type(), body), VARY, "Accept, Accept-Encoding");
+        if gzip { with(answer, CONTENT_ENCODING, "gzip") } else { answer }
     }
 
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {
         self.site.feeds.iter().map(|feed| Arc::clone(&feed.borrow())).collect()
     }
+}
+
+/// HTTP/1.1 demands just one Host, so that no proxy on the way reads another one than the server.
+fn names_one_host(version: Version, headers: &HeaderMap) -> bool {
+    let hosts = headers.get_all(HOST).iter().count();
+    match version {
+        Version::HTTP_11 => hosts == 1,
+        _ => hosts <= 1,
+    }
+}
+
+fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
+    answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    answer
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {

@@ -11,9 +11,9 @@ use serde::de::{
 
 /// One node of the document.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Null,
-    Bool,
+    Bool(bool),
     Integer(i128),
     /// A number that is not an integer, or too large for one.
     Number,
@@ -27,10 +27,10 @@ pub(super) enum Node {
 
 impl Node {
     /// What it is, to go after the word "is".
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "empty",
-            Self::Bool => "true or false",
+            Self::Bool(_) => "true or false",
             Self::Integer(_) => "a number",
             Self::Number => "a number that is not whole, or too large",
             Self::Text(_) => "text",
@@ -42,13 +42,13 @@ impl Node {
 }
 
 /// Why a text is no document: the line where one is known, and what is wrong.
-pub(super) struct Broken {
-    pub(super) line: Option<usize>,
-    pub(super) what: String,
+pub(crate) struct Broken {
+    pub(crate) line: Option<usize>,
+    pub(crate) what: String,
 }
 
 /// Parses a text.
-pub(super) fn parse(text: &str) -> Result<Node, Broken> {
+pub(crate) fn parse(text: &str) -> Result<Node, Broken> {
     if text.trim().is_empty() {
         return Ok(Node::Null);
     }
@@ -60,7 +60,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Broken> {
 
 /// The line, from 1, of the node that `path` leads to: at each level the place of an entry in its list or
 /// mapping. An entry of a mapping stands where its key stands.
-pub(super) fn line(text: &str, path: &[usize]) -> Option<usize> {
+pub(crate) fn line(text: &str, path: &[usize]) -> Option<usize> {
     // The deserialiser tells where it is only by an error, so one is raised at the wanted place.
     let error = serde_yaml::Deserializer::from_str(text).deserialize_any(Seek(path)).err()?;
     error.location().map(|at| at.line())
@@ -89,8 +89,8 @@ impl<'de> Visitor<'de> for Build {
         Ok(Node::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-        Ok(Node::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Bool(value))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Node, E> {

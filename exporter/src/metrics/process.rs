@@ -8,7 +8,7 @@ use procfs::process::{LimitValue, Process};
 use procfs::{ProcResult, WithCurrentSystemInfo};
 
 use super::writer::Writer;
-use super::{Exposition, unix_seconds};
+use super::{Exporter, unix_seconds};
 
 /// The exporter's own process.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,8 +51,8 @@ impl ProcessStats {
     }
 }
 
-pub(super) fn encode(writer: &mut Writer<'_>, exposition: &Exposition) -> fmt::Result {
-    let Exposition { build, reload, process, .. } = exposition;
+pub(super) fn encode(writer: &mut Writer<'_>, exporter: &Exporter) -> fmt::Result {
+    let Exporter { build, reload, process } = exporter;
     writer.info(
         "tesseract_exporter_build_info",
         "Version, revision and compiler that the exporter was built from; always 1.",

@@ -1,4 +1,4 @@
-//! Which exposition format a scraper prefers.
+//! Which exposition format a scraper prefers, and whether it takes it compressed.
 
 use hyper::header::HeaderValue;
 
@@ -34,6 +34,25 @@ pub(super) fn negotiate<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -
         }
     }
     best.0
+}
+
+/// Whether an answer may be compressed with gzip: an `Accept-Encoding` wants it at least as much as a plain one.
+pub(super) fn takes_gzip<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
+    let (mut gzip, mut identity, mut any) = (None, None, None);
+    let values = accept.into_iter().filter_map(|value| value.to_str().ok());
+    for element in values.flat_map(|value| value.split(',')) {
+        let (coding, parameter) = element.split_once(';').unwrap_or((element, "q=1"));
+        let quality = parameter.trim().strip_prefix("q=").and_then(|it| it.trim().parse::<f32>().ok());
+        let Some(quality) = quality.filter(|q| (0.0..=1.0).contains(q)) else { continue };
+        match coding.trim().to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => gzip = Some(quality),
+            "identity" => identity = Some(quality),
+            "*" => any = Some(quality),
+            _ => (),
+        }
+    }
+    let gzip = gzip.or(any).unwrap_or(0.0);
+    gzip > 0.0 && gzip >= identity.unwrap_or(0.0)
 }
 
 /// One element of an `Accept` header.
@@ -149,11 +168,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn gzip_where_it_is_wanted() {
+        let table = [
+            // Prometheus
+            ("gzip", true),
+            // Prometheus 3, curl --compressed, browsers
+            ("gzip, deflate, br, zstd", true),
+            ("zstd;q=1.0, gzip;q=0.5", true),
+            ("GZIP", true),
+            ("x-gzip", true),
+            ("*", true),
+            ("gzip;q=0.5, identity;q=0.5", true),
+            ("", false),
+            ("identity", false),
+            ("deflate", false),
+            ("gzip;q=0", false),
+            ("gzip;q=0, *", false),
+            ("gzip;q=0.1, identity;q=0.5", false),
+            ("gzip;q=2", false),
+            ("gzip;q=x", false),
+        ];
+        for (accept, expected) in table {
+            let header = HeaderValue::from_str(accept).unwrap();
+            assert_eq!(takes_gzip([&header]), expected, "{accept}");
+        }
+        assert!(!takes_gzip([]));
+    }
+
     proptest::proptest! {
         #[test]
         fn anything_gets_an_answer(bytes: Vec<u8>, text in "[a-z*/;=q.0-9, \"]{0,80}") {
             let headers = [bytes, text.into_bytes()].map(|bytes| HeaderValue::from_bytes(&bytes));
             negotiate(headers.iter().flatten());
+            takes_gzip(headers.iter().flatten());
         }
     }
 

@@ -1,10 +1,13 @@
 //! Every route, its headers and its formats.
 
+use std::io::Read;
+
 use tesseract_exporter::snapshot::Head;
 
 use crate::server::{Server, well};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const VARY: &str = "Accept, Accept-Encoding";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,13 +101,13 @@ async fn other_methods_are_refused() {
 async fn the_scraper_chooses_the_format() {
     let server = Server::start([well("sepolia")]).await;
     let text = server.ask("GET", "/metrics", "");
-    assert_eq!((text.header("content-type"), text.header("vary")), (TEXT, "Accept"));
+    assert_eq!((text.header("content-type"), text.header("vary")), (TEXT, VARY));
     assert!(text.body.contains("\ntesseract_synced{network=\"sepolia\"} 1\n"), "{}", text.body);
     assert!(text.body.contains("\nprocess_resident_memory_bytes "), "{}", text.body);
     assert!(!text.body.contains("# EOF"));
 
     let open_metrics = server.ask("GET", "/metrics", "Accept: application/openmetrics-text\r\n");
-    assert_eq!((open_metrics.header("content-type"), open_metrics.header("vary")), (OPEN_METRICS, "Accept"));
+    assert_eq!((open_metrics.header("content-type"), open_metrics.header("vary")), (OPEN_METRICS, VARY));
     assert!(open_metrics.body.ends_with("\n# EOF\n"));
 }
 
@@ -116,4 +119,43 @@ async fn a_scrape_shows_the_last_snapshot() {
     server.change("sepolia", |of| of.head = Some(Head { number: 121, timestamp: 1_700_000_012 }));
     let answer = server.ask("GET", "/metrics", "");
     assert!(answer.body.contains("tesseract_head_block_number{network=\"sepolia\"} 121\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_is_compressed_where_that_is_wanted() {
+    let server = Server::start([well("sepolia")]).await;
+    for accept in ["", "Accept: application/openmetrics-text\r\n"] {
+        // Twice: the second may be of the same bytes.
+        for _ in 0..2 {
+            // What the process shows of itself changes; what the networks show does not.
+            let networks =
+                |text: &str| text.split("# HELP tesseract_exporter_build").next().unwrap().to_owned();
+            let plain = server.ask("GET", "/metrics", accept);
+            assert_eq!(plain.header("content-encoding"), "");
+            let (head, body) = server.ask_bytes(&format!("Accept-Encoding: gzip\r\n{accept}"));
+            assert!(head.contains("\r\ncontent-encoding: gzip\r\n"), "{head}");
+            assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
+            let mut text = String::new();
+            flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
+            assert_eq!(networks(&text), networks(&plain.body));
+            assert!(text.len() > 4 * body.len(), "{} to {}", text.len(), body.len());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_scrape_at_once_get_the_last_snapshot() {
+    let server = Server::start(std::array::from_fn::<_, 40, _>(|number| well(&format!("n{number}")))).await;
+    for head in 1000..1010 {
+        server.change("n7", |of| of.head = Some(Head { number: head, timestamp: 1_700_000_000 }));
+        let expected = format!("tesseract_head_block_number{{network=\"n7\"}} {head}\n");
+        let address = server.address;
+        let scrapers: Vec<_> = (0..4)
+            .map(|_| std::thread::spawn(move || crate::server::ask(address, "GET", "/metrics", "").body))
+            .collect();
+        for scraper in scrapers {
+            let body = scraper.join().unwrap();
+            assert!(body.contains(&expected), "{body}");
+        }
+    }
 }

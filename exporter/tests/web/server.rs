@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tesseract_exporter::ledger::Counts;
 use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot};
 use tesseract_exporter::views::Views;
-use tesseract_exporter::web::{Build, Site, serve};
+use tesseract_exporter::web::{Access, Build, Site, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,6 +17,7 @@ use web3::types::H160;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) access: Arc<Access>,
     feeds: Vec<watch::Sender<Arc<Snapshot>>>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) task: JoinHandle<()>,
@@ -24,6 +25,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start<const N: usize>(networks: [Snapshot; N]) -> Self {
+        Self::with_access(networks, Access::open()).await
+    }
+
+    pub(crate) async fn with_access<const N: usize>(networks: [Snapshot; N], access: Access) -> Self {
+        let access = Arc::new(access);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let feeds: Vec<_> =
@@ -33,9 +39,10 @@ impl Server {
             feeds: feeds.iter().map(watch::Sender::subscribe).collect(),
             telemetry_path: "/metrics".into(),
             build: Build { version: "1.2.3", revision: "abcdef", rustc: "1.95.0" },
+            access: Arc::clone(&access),
         };
         let task = tokio::spawn(serve(listener, site, shutdown));
-        Self { address, feeds, stop, task }
+        Self { address, access, feeds, stop, task }
     }
 
     pub(crate) fn change(&self, network: &str, change: impl FnOnce(&mut Snapshot)) {
@@ -44,19 +51,38 @@ impl Server {
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream
+        connect(self.address)
+    }
+
+    /// A scrape with these headers: the answer's head, and its body as it came.
+    pub(crate) fn ask_bytes(&self, headers: &str) -> (String, Vec<u8>) {
+        let mut stream = self.connect();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        (String::from_utf8(answer[..end + 2].to_vec()).unwrap(), answer[end + 4..].to_vec())
     }
 
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
-        let mut stream = self.connect();
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        Answer::parse(&answer)
+        ask(self.address, method, path, headers)
     }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    let mut stream = connect(address);
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    Answer::parse(&answer)
 }
 
 pub(crate) struct Answer {

@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tesseract_exporter::metrics::{Format, encode};
-use tesseract_exporter::web::{Site, serve};
+use tesseract_exporter::web::{Access, Site, serve};
 use tesseract_tests::http::{Reply, get};
 use tesseract_tests::prometheus::Prometheus;
 use tesseract_tests::series::Series;
@@ -68,7 +68,12 @@ async fn start_exporter() -> (watch::Sender<bool>, SocketAddr) {
     let address = listener.local_addr().unwrap();
     let (stop, shutdown) = watch::channel(false);
     let feeds = fixture::networks().into_iter().map(|network| watch::channel(network).1).collect();
-    let site = Site { feeds, telemetry_path: "/metrics".into(), build: fixture::BUILD };
+    let site = Site {
+        feeds,
+        telemetry_path: "/metrics".into(),
+        build: fixture::BUILD,
+        access: Arc::new(Access::open()),
+    };
     tokio::spawn(serve(listener, site, shutdown));
     (stop, address)
 }

@@ -1,0 +1,117 @@
+//! The body of a scrape, encoded once for as long as nothing changed.
+//!
+//! However many scrape at once, one encodes and the others get the same bytes; what is kept is one body for
+//! each format, plain and compressed. Never encodes for long on a thread that others wait for.
+
+use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::metrics::{Build, Format, ProcessStats, Reload, encode_exporter, encode_networks};
+use crate::snapshot::Snapshot;
+
+/// The process's own figures are this old at most: reading them takes longer than all else.
+const PROCESS_AGE: Duration = Duration::from_secs(1);
+/// With so many networks encoding takes a while, and is done apart.
+const MANY_NETWORKS: usize = 32;
+
+/// The last bodies.
+#[derive(Default)]
+pub(super) struct Scrapes {
+    prometheus_text: Mutex<Option<Scrape>>,
+    open_metrics: Mutex<Option<Scrape>>,
+}
+
+#[derive(Clone)]
+struct Scrape {
+    /// What was encoded; the pointers tell whether it is the same.
+    networks: Vec<Arc<Snapshot>>,
+    encoded: Bytes,
+    /// When the exporter's own part was encoded.
+    at: Instant,
+    plain: Bytes,
+    gzip: Option<Bytes>,
+}
+
+impl Scrapes {
+    /// The body for these snapshots, compressed with gzip if wanted.
+    pub(super) async fn body(
+        &self,
+        networks: Vec<Arc<Snapshot>>,
+        (build, reload): (Build, Reload),
+        format: Format,
+        gzip: bool,
+    ) -> Result<Bytes, fmt::Error> {
+        let slot = match format {
+            Format::PrometheusText => &self.prometheus_text,
+            Format::OpenMetrics => &self.open_metrics,
+        };
+        let mut last = slot.lock().await;
+        if let Some(scrape) = last.as_ref().filter(|it| it.shows(&networks) && it.at.elapsed() < PROCESS_AGE)
+        {
+            match (gzip, &scrape.gzip) {
+                (false, _) => return Ok(scrape.plain.clone()),
+                (true, Some(compressed)) => return Ok(compressed.clone()),
+                (true, None) => (),
+            }
+        }
+        let before = last.clone();
+        let many = networks.len() >= MANY_NETWORKS;
+        let make = move || {
+            let mut scrape = Scrape::make(before, networks, (build, reload), format)?;
+            if gzip {
+                scrape.gzip = Some(compress(&scrape.plain)?);
+            }
+            Ok(scrape)
+        };
+        let scrape = if many {
+            // A panic there was logged.
+            tokio::task::spawn_blocking(make).await.map_err(|_| fmt::Error)??
+        } else {
+            make()?
+        };
+        let body = scrape.gzip.clone().filter(|_| gzip).unwrap_or_else(|| scrape.plain.clone());
+        *last = Some(scrape);
+        Ok(body)
+    }
+}
+
+impl Scrape {
+    /// From what holds of the last one.
+    fn make(
+        before: Option<Self>,
+        networks: Vec<Arc<Snapshot>>,
+        (build, reload): (Build, Reload),
+        format: Format,
+    ) -> Result<Self, fmt::Error> {
+        let same = before.filter(|it| it.shows(&networks));
+        if let Some(same) = same.as_ref().filter(|it| it.at.elapsed() < PROCESS_AGE) {
+            return Ok(same.clone());
+        }
+        let encoded = match same {
+            Some(same) => same.encoded,
+            None => encode_networks(&networks, format)?.into(),
+        };
+        let exporter = encode_exporter(build, reload, ProcessStats::read().ok(), format)?;
+        let plain = [&encoded, exporter.as_bytes()].concat().into();
+        Ok(Self { networks, encoded, at: Instant::now(), plain, gzip: None })
+    }
+
+    fn shows(&self, networks: &[Arc<Snapshot>]) -> bool {
+        self.networks.len() == networks.len()
+            && self.networks.iter().zip(networks).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+}
+
+fn compress(plain: &[u8]) -> Result<Bytes, fmt::Error> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::fast());
+    // Writing to memory cannot fail.
+    encoder.write_all(plain).and_then(|()| encoder.finish()).map(Bytes::from).map_err(|_| fmt::Error)
+}
