@@ -7,6 +7,7 @@
 mod back_off;
 mod endpoint;
 mod error;
+mod http;
 mod pool;
 mod reply;
 mod web3_transport;

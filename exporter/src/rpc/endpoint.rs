@@ -7,30 +7,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use jsonrpc_core::{Call, Id};
 
 use super::back_off::BackOff;
-use super::reply::{batch_replies, is_rpc, single_reply};
+use super::http::{HttpClient, HttpEndpoint};
+use super::reply::{batch_replies, single_reply};
 use super::{EndpointStats, Error, Outcome, Raw, method_of};
 use crate::config;
 
-/// An answer is cut off beyond this; the range that caused it is then made smaller.
-const LARGEST_ANSWER: usize = 16 << 20;
-
 /// An endpoint that refused a batch is given another chance after this long.
 const BATCH_RETRY: Duration = Duration::from_secs(600);
-
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
-/// A server's words are cut to this many characters before they reach a log.
-const LONGEST_MESSAGE: usize = 200;
 
 /// One endpoint of a network. Cheap to share; all state is behind short locks.
 #[derive(Debug)]
@@ -38,45 +24,21 @@ pub struct Endpoint {
     /// Its place in the configuration's list, from 0.
     pub place: usize,
     network: String,
-    url: config::Url,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    http: HttpEndpoint,
     timeout: Duration,
-    client: HttpClient,
     stats: Mutex<EndpointStats>,
     singles_until: Mutex<Option<Instant>>,
     back_off: Mutex<BackOff>,
 }
 
-/// A client for any number of endpoints: HTTP/1 and 2, TLS with the roots built in, keep-alive.
-pub(super) fn http_client() -> HttpClient {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    let https = HttpsConnectorBuilder::new()
-        .with_webpki_roots()
-        .https_or_http()
-        .enable_http1()
-        .enable_http2()
-        .wrap_connector(tcp);
-    Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(30)).build(https)
-}
-
 impl Endpoint {
-    /// The endpoint at this place of the list. Headers that HTTP does not allow were refused by `config`.
+    /// The endpoint at this place of the list.
     pub fn new(place: usize, network: &config::Network, client: HttpClient) -> Self {
-        let endpoint = &network.endpoints[place];
-        let headers = endpoint.headers.iter().filter_map(|(name, value)| {
-            let mut value = HeaderValue::from_str(value.expose()).ok()?;
-            value.set_sensitive(true);
-            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
-        });
         Self {
             place,
             network: network.name.clone(),
-            url: endpoint.url.clone(),
-            headers: headers.collect(),
+            http: HttpEndpoint::new(&network.endpoints[place], client),
             timeout: network.request_timeout,
-            client,
             stats: Mutex::default(),
             singles_until: Mutex::default(),
             back_off: Mutex::default(),
@@ -90,7 +52,7 @@ impl Endpoint {
 
     /// Scheme, host and port: all of the URL that may be shown.
     pub fn shown(&self) -> &config::Url {
-        &self.url
+        self.http.url()
     }
 
     /// What became of the requests so far.
@@ -128,17 +90,17 @@ impl Endpoint {
     /// Once for a row of failures: one that goes on for days must not fill a disk.
     fn log_failure(&self, first: bool, error: &Error) {
         if first {
-            tracing::warn!(network = %self.network, endpoint = self.number(), url = %self.url, error = %error.message,
+            tracing::warn!(network = %self.network, endpoint = self.number(), url = %self.http.url(), error = %error.message,
                 "endpoint failed");
         } else {
-            tracing::debug!(network = %self.network, endpoint = self.number(), url = %self.url,
+            tracing::debug!(network = %self.network, endpoint = self.number(), url = %self.http.url(),
                 error = %error.message, "endpoint failed again");
         }
     }
 
     fn log_recovery(&self, failures: Option<u32>) {
         if let Some(failures) = failures {
-            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url, failures,
+            tracing::info!(network = %self.network, endpoint = self.number(), url = %self.http.url(), failures,
                 "endpoint is well again");
         }
     }
@@ -219,14 +181,14 @@ impl Endpoint {
             result.as_ref().err().is_none_or(|error| error.outcome == Outcome::RpcError)
         };
         if results.iter().all(passed) && results.iter().any(Result::is_ok) {
-            self.give_up_batches(&self.redacted(refusal).message);
+            self.give_up_batches(&self.http.redacted(refusal).message);
         }
         results
     }
 
     fn give_up_batches(&self, why: &str) {
         *locked(&self.singles_until) = Some(Instant::now() + BATCH_RETRY);
-        tracing::info!(network = %self.network, endpoint = self.number(), url = %self.url, why,
+        tracing::info!(network = %self.network, endpoint = self.number(), url = %self.http.url(), why,
             "the endpoint does not answer batches as it should: calls go to it one by one");
     }
 
@@ -268,34 +230,11 @@ impl Endpoint {
         };
         let body = body.map_err(|error| Error::new(Outcome::Invalid, error))?;
         let start = Instant::now();
-        let answer = tokio::time::timeout(self.timeout, self.post(body)).await;
+        let answer = tokio::time::timeout(self.timeout, self.http.post(body)).await;
         locked(&self.stats).observe(start.elapsed());
         answer.unwrap_or_else(|_| {
             Err(Error::new(Outcome::Timeout, format_args!("no answer within {:?}", self.timeout)))
         })
-    }
-
-    async fn post(&self, body: Vec<u8>) -> Result<Bytes, Error> {
-        let mut request = Request::new(Full::from(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.url.expose().clone();
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        request.headers_mut().extend(self.headers.iter().cloned());
-        let response = self.client.request(request).await.map_err(|error| connection_error(&error))?;
-        let (head, body) = response.into_parts();
-        let body = match Limited::new(body, LARGEST_ANSWER).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-                let limit = LARGEST_ANSWER >> 20;
-                return Err(Error::new(Outcome::Invalid, format_args!("answer of more than {limit} MiB")));
-            }
-            Err(_) => return Err(Error::new(Outcome::Transport, "connection broke within the answer")),
-        };
-        if head.status == StatusCode::OK || (head.status != StatusCode::TOO_MANY_REQUESTS && is_rpc(&body)) {
-            Ok(body)
-        } else {
-            Err(Error::http(head.status, &head.headers))
-        }
     }
 
     fn counted(&self, calls: &[Call], mut results: Vec<Result<Raw, Error>>) -> Vec<Result<Raw, Error>> {
@@ -304,7 +243,7 @@ impl Endpoint {
             let failed = result.as_ref().err().filter(|error| !error.is_revert());
             locked(&self.stats).count(call, failed.map_or(Outcome::Ok, |error| error.outcome));
             if let Err(error) = result {
-                *error = self.redacted(error.clone());
+                *error = self.http.redacted(error.clone());
             }
         }
         match results.iter().filter_map(|r| r.as_ref().err()).find(|error| error.is_endpoint_failure()) {
@@ -319,19 +258,6 @@ impl Endpoint {
             None => {}
         }
         results
-    }
-
-    /// A server's words may repeat the key that it was asked with: the whole header, or what follows its
-    /// scheme.
-    fn redacted(&self, mut error: Error) -> Error {
-        let headers = self.headers.iter().filter_map(|(_, value)| value.to_str().ok());
-        let tokens = headers.clone().filter_map(|value| Some(value.rsplit_once(' ')?.1));
-        for secret in self.url.secrets().chain(headers).chain(tokens) {
-            error.message = error.message.replace(secret, "***");
-        }
-        // Not before: a cut through a key would leave a part of it that looks like none.
-        error.message = error.message.chars().take(LONGEST_MESSAGE).collect();
-        error
     }
 }
 
@@ -351,16 +277,6 @@ fn refused_alike(results: &[Result<Raw, Error>]) -> Option<Error> {
 /// Behind a balancer the next answer may come from a replica that has the block.
 fn is_behind(result: &Result<Raw, Error>) -> bool {
     result.as_ref().is_err_and(Error::is_behind)
-}
-
-/// The innermost cause; hyper's own words never hold the URL.
-fn connection_error(error: &hyper_util::client::legacy::Error) -> Error {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    let step = if error.is_connect() { "cannot connect" } else { "request failed" };
-    Error::new(Outcome::Transport, format_args!("{step}: {cause}"))
 }
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,7 +5,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::endpoint::{http_client, locked};
+use super::endpoint::locked;
+use super::http::http_client;
 use super::{Endpoint, EndpointStats};
 use crate::config::{Confirmations, Network};
 
