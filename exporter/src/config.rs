@@ -5,6 +5,8 @@
 mod describe;
 mod document;
 mod environment;
+mod file;
+mod url;
 mod value;
 mod yaml;
 
@@ -13,7 +15,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use web3::types::H160;
+
+pub use url::{Secret, Url};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "exporter.yml";
@@ -55,7 +60,7 @@ impl Config {
 
     fn read(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
         let alone = |what: String| Mistakes(vec![format!("{}: {what}", file.display())]);
-        let text = document::read_file(file).map_err(alone)?;
+        let text = file::text(file).map_err(alone)?;
         let dir = file.parent().unwrap_or(Path::new(""));
         Self::parse(&text, dir, env).map_err(|mistakes| {
             let line = |(line, what): (Option<usize>, String)| match line {
@@ -120,6 +125,17 @@ pub struct Network {
     pub max_block_range: u64,
     /// Who should own the contract.
     pub expected_owner: Option<H160>,
+    /// Certificate authorities that its endpoints may have besides the usual ones.
+    pub authorities: Option<Authorities>,
+}
+
+/// Certificate authorities of a `ca_file`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
+    /// The file they were read from.
+    pub file: PathBuf,
+    /// At least one, and each fit to be a trust anchor.
+    pub certificates: Vec<CertificateDer<'static>>,
 }
 
 /// When a block counts.
@@ -148,72 +164,6 @@ impl FromStr for Endpoint {
     /// A URL without headers of its own; a user part becomes one. The error does not quote the text.
     fn from_str(text: &str) -> Result<Self, String> {
         value::endpoint(&value::Written { text: text.to_owned(), ..value::Written::default() })
-    }
-}
-
-/// An RPC URL: only scheme, host and port can be printed.
-///
-/// Its user part is sent as a header, and known here as a secret alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Url {
-    uri: hyper::Uri,
-    secrets: Vec<String>,
-}
-
-impl Url {
-    /// `user` is the decoded user part, `user:password`.
-    fn new(uri: hyper::Uri, user: &str) -> Self {
-        let segments = uri.path().split('/');
-        let values = uri.query().unwrap_or("").split('&');
-        let values = values.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
-        let decoded = |part: &str| String::from_utf8_lossy(&value::percent_decode(part)).into_owned();
-        let written = segments.chain(values).flat_map(|part| [part.to_owned(), decoded(part)]);
-        let mut secrets: Vec<String> = written.chain(user.split(':').map(str::to_owned)).collect();
-        secrets.retain(|part| part.len() > 5);
-        // A part of a longer one would leave the rest of it behind.
-        secrets.sort_unstable_by_key(|part| std::cmp::Reverse(part.len()));
-        Self { uri, secrets }
-    }
-
-    /// The whole URL, secrets and all, for the one place that connects.
-    pub fn expose(&self) -> &hyper::Uri {
-        &self.uri
-    }
-
-    /// The parts that may hold a key, as written and decoded: user, password, path segments and query values.
-    /// Whoever prints what a server said takes them out.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.secrets.iter().map(String::as_str)
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.uri.scheme_str().unwrap_or("http"), self.uri.host().unwrap_or(""))?;
-        self.uri.port_u16().map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
-}
-
-impl fmt::Debug for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A value that cannot be printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The value, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

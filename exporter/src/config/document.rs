@@ -4,17 +4,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 
 use hyper::header::HeaderName;
 
 use super::value::{self, Written};
 use super::yaml::Node;
-use super::{Config, Endpoint, Network, Secret, defaults};
-
-/// Reads at most this much of any file.
-const FILE_LIMIT: u64 = 1 << 20;
+use super::{Authorities, Config, Endpoint, Network, Secret, defaults, file};
 
 /// Where a node stands: the way to it, for the line, and what a message calls it.
 #[derive(Clone)]
@@ -64,22 +60,6 @@ pub(super) fn read(
     }
 }
 
-/// Reads a small text file.
-pub(super) fn read_file(path: &Path) -> Result<String, String> {
-    let reason = |error: std::io::Error| format!("cannot be read: {error}");
-    let file = std::fs::File::open(path).map_err(reason)?;
-    if file.metadata().map_err(reason)?.is_dir() {
-        // What a container engine puts in place of a mounted file that is missing.
-        return Err("is a directory, expected a file (was the file missing when it was mounted?)".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(reason)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err("is larger than 1 MiB, expected a small text file".to_owned());
-    }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8, expected a text file".to_owned())
-}
-
 struct Reader<'a> {
     dir: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
@@ -119,7 +99,7 @@ impl Reader<'_> {
         place: &Place,
         names: &mut HashMap<String, String>,
     ) -> Option<Network> {
-        const KEYS: [&str; 10] = [
+        const KEYS: [&str; 11] = [
             "name",
             "rpc_urls",
             "contract",
@@ -130,6 +110,7 @@ impl Reader<'_> {
             "request_timeout",
             "max_block_range",
             "expected_owner",
+            "ca_file",
         ];
         let fields = self.mapping(node, place, &KEYS)?;
         let name = self.required(&fields, "name", value::name, "a unique name");
@@ -149,6 +130,8 @@ impl Reader<'_> {
         let request_timeout = self.optional(&fields, "request_timeout", value::duration);
         let max_block_range = self.optional(&fields, "max_block_range", |it| value::number(it, 1));
         let expected_owner = self.optional(&fields, "expected_owner", value::address);
+        let dir = self.dir;
+        let authorities = self.optional(&fields, "ca_file", |it| authorities(dir, it));
         Some(Network {
             name: name?,
             endpoints: endpoints?,
@@ -160,6 +143,7 @@ impl Reader<'_> {
             request_timeout: request_timeout.unwrap_or(defaults::REQUEST_TIMEOUT),
             max_block_range: max_block_range.unwrap_or(defaults::MAX_BLOCK_RANGE),
             expected_owner,
+            authorities,
         })
     }
 
@@ -221,7 +205,7 @@ impl Reader<'_> {
 
     fn endpoint_in_file(&self, written: &Written) -> Result<Endpoint, String> {
         let file = value::path(written)?;
-        let text = read_file(&self.dir.join(file)).map_err(|what| format!("{written} {what}"))?;
+        let text = file::text(&self.dir.join(file)).map_err(|what| format!("{written} {what}"))?;
         let content = Written { text: text.trim().to_owned(), ..Written::default() };
         value::endpoint(&content).map_err(|what| format!("the content of {written} {what}"))
     }
@@ -348,4 +332,10 @@ impl Reader<'_> {
     fn wrong(&mut self, place: &Place, what: impl Into<String>) {
         self.found.push(Found { path: place.path.clone(), key: place.key.clone(), what: what.into() });
     }
+}
+
+fn authorities(dir: &Path, written: &Written) -> Result<Authorities, String> {
+    let file = dir.join(value::path(written)?);
+    let certificates = file::certificates(&file).map_err(|what| format!("{written} {what}"))?;
+    Ok(Authorities { file, certificates })
 }

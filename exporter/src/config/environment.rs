@@ -48,6 +48,7 @@ impl Reader<'_> {
             request_timeout: defaults::REQUEST_TIMEOUT,
             max_block_range: defaults::MAX_BLOCK_RANGE,
             expected_owner,
+            authorities: None,
         };
         Some(Config { state_dir, networks: vec![network] })
     }

@@ -6,9 +6,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
+use percent_encoding::percent_decode_str;
 use web3::signing::keccak256;
 use web3::types::H160;
 
@@ -202,8 +205,8 @@ pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
         Some((user, place)) => (Some(user), place),
         None => (None, authority.as_str()),
     };
-    let user = user.map(percent_decode);
-    let basic = user.as_deref().map(|user| Secret(format!("Basic {}", base64(user))));
+    let user = user.map(|user| percent_decode_str(user).collect::<Vec<u8>>());
+    let basic = user.as_deref().map(|user| Secret(format!("Basic {}", STANDARD.encode(user))));
     let user = user.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
     let headers = basic.map(|basic| ("authorization".to_owned(), basic)).into_iter().collect();
     let place: Authority = place.parse().map_err(|_| EXPECTED)?;
@@ -214,41 +217,6 @@ pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
     parts.authority = Some(place);
     let uri = Uri::from_parts(parts).map_err(|_| EXPECTED)?;
     Ok(Endpoint { url: Url::new(uri, &user), headers })
-}
-
-/// Bytes behind `%` and two hex digits; a `%` without them stands for itself.
-pub(super) fn percent_decode(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let code = tail.get(..2).filter(|code| *first == b'%' && code.iter().all(u8::is_ascii_hexdigit));
-        let code = code.and_then(|code| std::str::from_utf8(code).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let group = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
-        let bits = group[0] << 16 | group[1] << 8 | group[2];
-        for place in 0..4 {
-            let sextet = (bits >> (18 - 6 * place)) & 63;
-            out.push(if place > chunk.len() { '=' } else { char::from(ALPHABET[sextet as usize]) });
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ struct Known {
 impl Pool {
     /// The pool of a network, with one HTTP client for all its endpoints.
     pub fn new(network: &Network) -> Self {
-        let client = http_client();
+        let client = http_client(network.authorities.as_ref());
         let endpoints = (0..network.endpoints.len())
             .map(|place| Arc::new(Endpoint::new(place, network, client.clone())))
             .collect::<Vec<_>>();
