@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 /// No file is read beyond this.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: u64 = 256 << 10;
 
 /// The text of a file.
 ///
@@ -55,7 +55,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     File::open(path).map_err(reason)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(reason)?;
     if bytes.len() as u64 > LARGEST {
-        return Err("is larger than 1 MiB, expected a small text file".to_owned());
+        return Err("is larger than 256 KiB, expected a small text file".to_owned());
     }
     Ok(bytes)
 }
