@@ -15,7 +15,9 @@ impl Follower {
     /// Goes on from saved progress, if there is any and it is this network's.
     pub(super) fn resume(&mut self) {
         let Some(path) = &self.state else { return };
-        let loaded = state::load(path, self.network.contract, self.network.start_block);
+        // The disk may be slow; other networks go on meanwhile on another thread.
+        let load = || state::load(path, self.network.contract, self.network.start_block);
+        let loaded = block_in_place(load);
         let loaded = loaded.and_then(|saved| match (&saved, self.network.chain_id) {
             (Some(saved), Some(chain_id)) if saved.chain_id != chain_id => {
                 Err(format!("is of another chain, {}, expected {chain_id}", saved.chain_id))

@@ -60,6 +60,11 @@ impl Endpoint {
         locked(&self.stats).clone()
     }
 
+    /// Counts on top of these.
+    pub fn go_on_from(&self, stats: EndpointStats) {
+        *locked(&self.stats) = stats;
+    }
+
     /// Whether calls sent together are answered by one exchange, and so by one replica.
     pub fn batches(&self) -> bool {
         locked(&self.singles_until).is_none_or(|until| Instant::now() >= until)

@@ -103,7 +103,7 @@ impl HttpEndpoint {
         Self { url: endpoint.url.clone(), headers, client, redactor }
     }
 
-    /// Prints as scheme, host and port: all of the URL that may be shown.
+    /// Shown as scheme, host and port: all of the URL that may be shown.
     pub(super) fn url(&self) -> &config::Url {
         &self.url
     }
@@ -167,14 +167,14 @@ impl HttpEndpoint {
             let scheme = if to.starts_with("//") { format!("{}:", self.scheme()) } else { String::new() };
             format!("{scheme}{to}").parse::<Uri>().ok()
         });
-        let shown = target.map_or_else(|| "what is not a URL".to_owned(), |to| self.place(&to));
+        let shown = target.map_or_else(|| "what is not a URL".to_owned(), |to| self.origin(&to));
         let shown: String = text::one_line(&shown).collect();
         error.message += &format!(" to {shown}: redirects are not followed; set the URL to the final one");
         error
     }
 
     /// Scheme, host and port of where a redirect leads; a relative one stays with its server.
-    fn place(&self, to: &Uri) -> String {
+    fn origin(&self, to: &Uri) -> String {
         let Some(host) = to.host() else { return self.url.to_string() };
         if host.is_empty() {
             return "what is not a URL".to_owned();

@@ -114,6 +114,13 @@ impl Pool {
         std::mem::replace(wrong_chain, !right) == right
     }
 
+    /// Counts on top of these, in the order of the configuration.
+    pub fn go_on_from(&self, stats: &[EndpointStats]) {
+        for (endpoint, stats) in self.endpoints.iter().zip(stats) {
+            endpoint.go_on_from(stats.clone());
+        }
+    }
+
     /// What became of the requests, in the order of the configuration.
     pub fn stats(&self) -> Vec<EndpointStats> {
         self.endpoints.iter().map(|endpoint| endpoint.stats()).collect()

@@ -81,6 +81,7 @@ fn buffer() -> Snapshot {
             }),
         ),
         reorgs: 3,
+        panics: 1,
         endpoints: vec![EndpointStats { requests, durations, duration_sum: 61.75 }, EndpointStats::default()],
         ..well("sepolia", 11_155_111)
     }
@@ -153,6 +154,7 @@ fn well(network: &str, chain_id: u64) -> Snapshot {
         problem: None,
         confirmed: None,
         reorgs: 0,
+        panics: 0,
         endpoints: vec![EndpointStats::default()],
     }
 }
