@@ -95,7 +95,7 @@ async fn a_file_that_is_none() {
     let binary = Launch::bare().file("exporter.yml", b"networks: \xff\xfe").run().await;
     assert_refused("file_binary", &binary);
 
-    let large = Launch::bare().file("exporter.yml", vec![b'#'; 2 << 20]).run().await;
+    let large = Launch::bare().file("exporter.yml", vec![b'#'; 1 << 19]).run().await;
     assert_refused("file_large", &large);
 
     let pipe = Launch::bare();
