@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::cli::Options;
 use crate::config::{Config, Network};
 use crate::snapshot::Snapshot;
-use crate::{follow, log, progress, state, web};
+use crate::{follow, log, progress, state, supervise, web};
 
 /// One task a network, and a server that waits for none of them.
 const WORKERS: usize = 2;
@@ -27,8 +27,6 @@ const WORKERS: usize = 2;
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// Work that cannot be interrupted, such as looking up a name, has this long.
 const BLOCKING_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a network rests after its task panicked.
-const RESTART_PAUSE: Duration = Duration::from_secs(10);
 
 const BUILD: web::Build = web::Build {
     version: env!("CARGO_PKG_VERSION"),
@@ -72,6 +70,10 @@ async fn run(
     let mut tasks = JoinSet::new();
     let mut feeds = Vec::new();
     let networks = config.networks.len();
+    if !config.unused_variables.is_empty() {
+        tracing::info!(variables = config.unused_variables.join(", "), file = %config.source,
+            "these TESSERACT_* variables are set but not used, as a configuration file is read");
+    }
     for network in config.networks {
         let (publish, feed) = watch::channel(Arc::new(Snapshot::unknown(&network)));
         let file = config.state_dir.as_deref().map(|dir| state::file(dir, &network.name));
@@ -86,7 +88,8 @@ async fn run(
         access: Arc::new(access),
     };
     let mut server = tokio::spawn(web::serve(listener, site, stopped));
-    tracing::info!(address = %bound, networks, version = BUILD.version, revision = BUILD.revision, "listening");
+    tracing::info!(address = %bound, networks, configuration = %config.source, version = BUILD.version,
+        revision = BUILD.revision, "listening");
 
     tokio::select! {
         signal = signals.next() => tracing::info!(signal, "stopping"),
@@ -106,25 +109,15 @@ async fn run(
     Ok(())
 }
 
-/// Follows a network until `shutdown`, beginning anew after a panic.
+/// Follows a network until `shutdown`, restarting after a panic.
 async fn keep_following(
     network: Network,
     file: Option<PathBuf>,
     publish: watch::Sender<Arc<Snapshot>>,
-    mut shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) {
-    loop {
-        let task = follow::run(network.clone(), file.clone(), publish.clone(), shutdown.clone());
-        // The reason of a panic was logged where it happened.
-        if tokio::spawn(task).await.is_ok() {
-            return;
-        }
-        publish.send_replace(Arc::new(Snapshot::unknown(&network)));
-        if timeout(RESTART_PAUSE, shutdown.wait_for(|stop| *stop)).await.is_ok() {
-            return;
-        }
-        tracing::warn!(network = %network.name, "following anew after a panic");
-    }
+    let start = |last| follow::run(network.clone(), file.clone(), last, publish.clone(), shutdown.clone());
+    supervise::keep_running(&publish, shutdown.clone(), start).await;
 }
 
 struct Signals {

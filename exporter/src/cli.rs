@@ -5,9 +5,10 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, VARIABLES};
 use crate::web::Access;
 use crate::{app, health, log};
 
@@ -24,6 +25,7 @@ const VERSION: &str = concat!(
 #[derive(Debug, Parser)]
 #[command(name = "tesseract-exporter", version = VERSION, max_term_width = 100)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(after_help = variables())]
 struct Cli {
     #[command(flatten)]
     options: Options,
@@ -71,13 +73,23 @@ enum Command {
     Health {
         /// Asks /-/healthy where the URL has no path, otherwise the URL as it is
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
+        #[arg(value_parser = health::endpoint)]
         url: Endpoint,
     },
 }
 
 /// Does what the command line says. Every failure is one clear line a mistake on standard error.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => match hint(&error, std::env::args()) {
+            Some(hint) => {
+                fail(format_args!("error: {hint}"));
+                return ExitCode::from(2);
+            }
+            None => error.exit(),
+        },
+    };
     match cli.command {
         Some(Command::Health { url }) => match health::ask(&url) {
             Ok(answer) => say(answer),
@@ -88,7 +100,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> ExitCode {
-    let env = |name: &str| std::env::var(name).ok();
+    // One that is not Unicode is of no use to a configuration.
+    let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let env = env.collect();
     let config = match Config::find(options.config_file.as_deref(), &env) {
         Ok(config) => config,
         Err(mistakes) => return fail(mistakes),
@@ -120,6 +134,34 @@ fn fail(problem: impl Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// The variables that describe a network where there is no file.
+fn variables() -> String {
+    let lines = VARIABLES.iter().map(|(name, what)| format!("\n  {name:<25} {what}"));
+    format!("Environment, where there is no configuration file:{}", lines.collect::<String>())
+}
+
+/// What to write instead, for mistakes that are often made; of a flag only its name is shown.
+fn hint(error: &clap::Error, args: impl Iterator<Item = String>) -> Option<String> {
+    if !matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand) {
+        return None;
+    }
+    let command = Cli::command();
+    let is_flag = |name: &str| command.get_arguments().any(|flag| flag.get_long() == Some(name));
+    let mut names = args.skip(1).filter_map(|arg| Some(arg.strip_prefix('-')?.split('=').next()?.to_owned()));
+    if let Some(name) = names.find(|name| is_flag(name)) {
+        return Some(format!("-{name} has one dash, expected two: --{name}"));
+    }
+    match error.get(ContextKind::InvalidSubcommand).or_else(|| error.get(ContextKind::InvalidArg))? {
+        ContextValue::String(arg) if !arg.starts_with('-') && !arg.contains("://") => {
+            Some(format!("unexpected argument {arg:?}, expected a configuration file as --config.file=FILE"))
+        }
+        ContextValue::String(arg) if !arg.starts_with('-') => {
+            Some("unexpected URL, expected it in the configuration, or in TESSERACT_RPC_URL".to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// `host:port`, or `:port` for every address of this machine.
 fn listen_address(text: &str) -> Result<String, &'static str> {
     const EXPECTED: &str = "expected HOST:PORT, as in 127.0.0.1:8000, or :PORT";
@@ -143,8 +185,6 @@ fn telemetry_path(text: &str) -> Result<String, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

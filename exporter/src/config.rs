@@ -5,6 +5,8 @@
 mod describe;
 mod document;
 mod environment;
+mod file;
+mod url;
 mod value;
 pub(crate) mod yaml;
 
@@ -13,10 +15,17 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use web3::types::H160;
+
+pub use environment::{VARIABLES, Variables};
+pub use url::{Secret, Url};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "exporter.yml";
+
+/// No more mistakes of a file are shown: each costs a look through the file for its line.
+const MOST_MISTAKES: usize = 10;
 
 /// What holds for a network that does not say otherwise.
 mod defaults {
@@ -37,14 +46,39 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// At least one, with unique names.
     pub networks: Vec<Network>,
+    /// Where all of it was read.
+    pub source: Source,
+    /// `TESSERACT_*` variables that are set, but that nothing asked for as a file was read.
+    pub unused_variables: Vec<String>,
+}
+
+/// Where a configuration was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In this file.
+    File(PathBuf),
+    /// In the environment.
+    Environment,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.display().fmt(f),
+            Self::Environment => f.write_str("TESSERACT_* variables"),
+        }
+    }
 }
 
 impl Config {
     /// The configuration of the named file; without one that of [`DEFAULT_FILE`], or of the environment
     /// where that file does not exist.
     ///
-    /// `env` looks up a variable. A relative path in a file is relative to the file's directory.
-    pub fn find(file: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
+    /// A relative path in a file is relative to the file's directory.
+    ///
+    /// # Errors
+    /// What is wrong, a line each.
+    pub fn find(file: Option<&Path>, env: &Variables) -> Result<Self, Mistakes> {
         let default = Path::new(DEFAULT_FILE);
         match file {
             Some(file) => Self::read(file, env),
@@ -53,11 +87,10 @@ impl Config {
         }
     }
 
-    fn read(file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {
-        let alone = |what: String| Mistakes(vec![format!("{}: {what}", file.display())]);
-        let text = document::read_file(file).map_err(alone)?;
-        let dir = file.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, dir, env).map_err(|mistakes| {
+    fn read(file: &Path, env: &Variables) -> Result<Self, Mistakes> {
+        let text = file::text(file);
+        let config = text.map_err(|what| vec![(None, what)]).and_then(|text| Self::parse(&text, file, env));
+        config.map_err(|mistakes| {
             let line = |(line, what): (Option<usize>, String)| match line {
                 Some(line) => format!("{}:{line}: {what}", file.display()),
                 None => format!("{}: {what}", file.display()),
@@ -67,19 +100,21 @@ impl Config {
     }
 
     /// Mistakes come with their line, in the order of the lines.
-    fn parse(
-        text: &str,
-        dir: &Path,
-        env: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Vec<(Option<usize>, String)>> {
+    fn parse(text: &str, file: &Path, env: &Variables) -> Result<Self, Vec<(Option<usize>, String)>> {
         let root = yaml::parse(text).map_err(|broken| vec![(broken.line, broken.what)])?;
         if root == yaml::Node::Null {
             return Err(vec![(None, "is empty, expected networks, a list of one or more".to_owned())]);
         }
-        document::read(&root, dir, env).map_err(|found| {
+        document::read(&root, file, env).map_err(|mut found| {
+            found.sort_by(|a, b| a.path.cmp(&b.path));
+            let more = found.len().saturating_sub(MOST_MISTAKES);
+            found.truncate(MOST_MISTAKES);
             let located = |it: document::Found| (yaml::line(text, &it.path), it.to_string());
             let mut mistakes: Vec<_> = found.into_iter().map(located).collect();
             mistakes.sort_by_key(|(line, _)| *line);
+            if more > 0 {
+                mistakes.push((None, format!("and {more} more mistakes")));
+            }
             mistakes
         })
     }
@@ -120,6 +155,19 @@ pub struct Network {
     pub max_block_range: u64,
     /// Who should own the contract.
     pub expected_owner: Option<H160>,
+    /// Block explorer for links, without a slash at its end.
+    pub explorer_url: Option<String>,
+    /// Certificate authorities that its endpoints may have besides the usual ones.
+    pub authorities: Option<Authorities>,
+}
+
+/// Certificate authorities of a `ca_file`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
+    /// The file they were read from.
+    pub file: PathBuf,
+    /// At least one, and each fit to be a trust anchor.
+    pub certificates: Vec<CertificateDer<'static>>,
 }
 
 /// When a block counts.
@@ -151,72 +199,6 @@ impl FromStr for Endpoint {
     }
 }
 
-/// An RPC URL: only scheme, host and port can be printed.
-///
-/// Its user part is sent as a header, and known here as a secret alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Url {
-    uri: hyper::Uri,
-    secrets: Vec<String>,
-}
-
-impl Url {
-    /// `user` is the decoded user part, `user:password`.
-    fn new(uri: hyper::Uri, user: &str) -> Self {
-        let segments = uri.path().split('/');
-        let values = uri.query().unwrap_or("").split('&');
-        let values = values.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
-        let decoded = |part: &str| String::from_utf8_lossy(&value::percent_decode(part)).into_owned();
-        let written = segments.chain(values).flat_map(|part| [part.to_owned(), decoded(part)]);
-        let mut secrets: Vec<String> = written.chain(user.split(':').map(str::to_owned)).collect();
-        secrets.retain(|part| part.len() > 5);
-        // A part of a longer one would leave the rest of it behind.
-        secrets.sort_unstable_by_key(|part| std::cmp::Reverse(part.len()));
-        Self { uri, secrets }
-    }
-
-    /// The whole URL, secrets and all, for the one place that connects.
-    pub fn expose(&self) -> &hyper::Uri {
-        &self.uri
-    }
-
-    /// The parts that may hold a key, as written and decoded: user, password, path segments and query values.
-    /// Whoever prints what a server said takes them out.
-    pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.secrets.iter().map(String::as_str)
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.uri.scheme_str().unwrap_or("http"), self.uri.host().unwrap_or(""))?;
-        self.uri.port_u16().map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
-}
-
-impl fmt::Debug for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A value that cannot be printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The value, for the one place that sends it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -231,10 +213,10 @@ networks:
 ";
 
     fn parse(text: &str) -> Result<Config, String> {
-        let env =
-            |name: &str| (name == "RPC").then(|| "https://user:sesame@host/secret?key=sesame".to_owned());
+        let url = "https://user:sesame@host/secret?key=sesame";
+        let env = [("RPC".to_owned(), url.to_owned())].into();
         let joined = |(line, what): (Option<usize>, String)| format!("{}: {what}", line.unwrap_or(0));
-        Config::parse(text, Path::new("/etc"), &env)
+        Config::parse(text, Path::new("/etc/exporter.yml"), &env)
             .map_err(|mistakes| mistakes.into_iter().map(joined).collect::<Vec<_>>().join("\n"))
     }
 
@@ -260,7 +242,7 @@ networks:
     fn a_variable_never_adds_structure() {
         let text = MINIMAL.replace("name: a", "name: ${RPC:-a}").replace("[", "[x, ");
         let mistakes = parse(&text).expect_err("two mistakes");
-        assert!(mistakes.contains("networks[0].name: the value is no name"), "{mistakes}");
+        assert!(mistakes.contains("networks[0].name: the value is not a name"), "{mistakes}");
         assert!(!mistakes.contains("sesame"), "{mistakes}");
     }
 
@@ -285,22 +267,22 @@ networks:
 
     #[test]
     fn the_environment_describes_one_network() {
-        let env = |name: &str| {
-            let value = match name {
-                "TESSERACT_RPC_URL" => "http://a/1, http://b/2",
-                "TESSERACT_CONTRACT" => "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed",
-                "TESSERACT_CONFIRMATIONS" => "safe",
-                "TESSERACT_CHAIN_ID" => "",
-                _ => return None,
-            };
-            Some(value.to_owned())
-        };
+        let env = [
+            ("TESSERACT_RPC_URL", "http://a/1, http://b/2"),
+            ("TESSERACT_CONTRACT", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed"),
+            ("TESSERACT_CONFIRMATIONS", "safe"),
+            ("TESSERACT_CHAIN_ID", ""),
+            ("TESSERACT_POLL_INTERVAL", "1m"),
+            ("PATH", "/bin"),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let config = environment::read(&env).expect("valid");
         let network = &config.networks[0];
         assert_eq!(network.name, "default");
         assert_eq!(network.endpoints.len(), 2);
         assert_eq!(network.confirmations, Confirmations::Safe);
         assert_eq!(network.chain_id, None);
+        assert_eq!(network.poll_interval, Duration::from_secs(60));
     }
 
     proptest! {

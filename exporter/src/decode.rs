@@ -10,6 +10,7 @@ use web3::ethabi::{self, RawLog, Token};
 use web3::types::{H160, H256, U256};
 
 use crate::chain::Log;
+use crate::text;
 
 /// Every known event besides buffered, ready and failed.
 pub const OTHER_EVENTS: [&str; 8] = [
@@ -69,7 +70,7 @@ pub enum Event {
     Failed {
         /// The transaction.
         tx_id: H256,
-        /// As logged, sanitised: no control characters, valid UTF-8, cut to 128 characters.
+        /// As logged, sanitised: no control or invisible characters, valid UTF-8, cut to 128 characters.
         reason: String,
         /// The class of the reason.
         class: Reason,
@@ -165,7 +166,7 @@ fn classify(reason: &str) -> Reason {
 
 /// Anyone may write a reason, so nothing of it may break a line or hide another.
 fn sanitise(reason: &str) -> String {
-    reason.chars().take(LONGEST_REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text::one_line(reason).take(LONGEST_REASON).collect()
 }
 
 #[cfg(test)]

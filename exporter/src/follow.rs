@@ -77,6 +77,7 @@ impl Snapshot {
             problem: Some("starting".to_owned()),
             confirmed: None,
             reorgs: 0,
+            panics: 0,
             endpoints: vec![crate::rpc::EndpointStats::default(); network.endpoints.len()],
         }
     }
@@ -84,14 +85,16 @@ impl Snapshot {
 
 /// Follows one network until `shutdown` becomes true or its sender is gone.
 ///
-/// `state` is the file that progress is saved to.
+/// `state` is the file that progress is saved to; `last` is what was published before a panic, from where
+/// counters go on.
 pub async fn run(
     network: Network,
     state: Option<PathBuf>,
+    last: Option<Arc<Snapshot>>,
     publish: watch::Sender<Arc<Snapshot>>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let mut follower = Follower::new(network, state, publish);
+    let mut follower = Follower::new(network, state, last.as_deref(), publish);
     let mut polls = interval(follower.network.poll_interval);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -140,7 +143,12 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(network: Network, state: Option<PathBuf>, publish: watch::Sender<Arc<Snapshot>>) -> Self {
+    fn new(
+        network: Network,
+        state: Option<PathBuf>,
+        last: Option<&Snapshot>,
+        publish: watch::Sender<Arc<Snapshot>>,
+    ) -> Self {
         let memory = |_| EndpointMemory::new(network.max_block_range);
         let mut follower = Self {
             pool: Arc::new(Pool::new(&network)),
@@ -161,7 +169,20 @@ impl Follower {
             network,
         };
         follower.resume();
+        if let Some(last) = last {
+            follower.go_on_from(last);
+        }
         follower
+    }
+
+    /// What was exposed holds until all of it is computed again, as after a deep reorganisation.
+    fn go_on_from(&mut self, last: &Snapshot) {
+        self.pool.go_on_from(&last.endpoints);
+        (self.snapshot.reorgs, self.snapshot.panics) = (last.reorgs, last.panics);
+        if let Some(confirmed) = &last.confirmed {
+            self.last_exposed = Counts::clone(&confirmed.counts);
+            (self.snapshot.synced, self.recomputing) = (true, true);
+        }
     }
 
     /// One cycle: tries endpoints until one carries it to the end, then publishes what is known now.

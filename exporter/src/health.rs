@@ -13,8 +13,20 @@ use tokio::time::timeout;
 
 use crate::config::Endpoint;
 
-/// Shorter than the time-out of the usual health check, so that the reason can still be told.
+/// Shorter than the time-out of the usual health check, so that the reason can still be shown.
 const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Where to ask.
+///
+/// # Errors
+/// What is wrong with the URL; the text is not quoted.
+pub fn endpoint(text: &str) -> Result<Endpoint, String> {
+    let endpoint: Endpoint = text.parse()?;
+    if endpoint.url.expose().scheme_str() == Some("https") {
+        return Err("this check speaks plain HTTP only, expected http://HOST:PORT".to_owned());
+    }
+    Ok(endpoint)
+}
 
 /// Asks the URL, or its `/-/healthy` where it has no path.
 ///
@@ -41,13 +53,13 @@ async fn status(endpoint: &Endpoint, path: &str) -> Result<StatusCode, String> {
     let mut parts = endpoint.url.expose().clone().into_parts();
     let query = parts.path_and_query.as_ref().and_then(|it| it.query());
     let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    parts.path_and_query = Some(target.parse().map_err(|_| "is no valid path")?);
-    let mut request = Request::get(Uri::from_parts(parts).map_err(|_| "is no valid URL")?);
+    parts.path_and_query = Some(target.parse().map_err(|_| "is not a valid path")?);
+    let mut request = Request::get(Uri::from_parts(parts).map_err(|_| "is not a valid URL")?);
     for (name, value) in &endpoint.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "is no valid header")?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| "is not a valid header")?;
         request = request.header(name, value.expose());
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|_| "is no valid request")?;
+    let request = request.body(Empty::<Bytes>::new()).map_err(|_| "is not a valid request")?;
     let client = Client::builder(TokioExecutor::new()).build_http();
     let response = client.request(request).await.map_err(|error| root_cause(&error))?;
     Ok(response.status())

@@ -1,8 +1,8 @@
 //! Prometheus exporter for Tesseract coordination contracts.
 //!
 //! The modules in the order in which data passes through them; nothing imports from further down:
-//! config, rpc, chain, decode, plan, ledger, views, snapshot, state, follow, metrics, web. Around them: cli
-//! and app start and stop everything, log and progress tell about it, health asks another process.
+//! config, rpc, chain, decode, plan, ledger, views, snapshot, state, follow, metrics, web. Around them: cli,
+//! app and supervise start and stop everything, log and progress tell about it, health asks another process; text serves whoever shows words from outside.
 
 pub mod app;
 pub mod chain;
@@ -19,5 +19,7 @@ pub mod progress;
 pub mod rpc;
 pub mod snapshot;
 pub mod state;
+mod supervise;
+mod text;
 pub mod views;
 pub mod web;

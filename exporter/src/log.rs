@@ -20,6 +20,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::supervise;
+
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -67,13 +69,7 @@ pub fn init(level: Level, format: Format) -> Option<MultiProgress> {
     let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::from(level));
     Registry::default().with(layer.with_filter(own)).init();
     // A panic is a bug in one task; the others go on, and this says so in the log's own format.
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let payload = panic.payload();
-        let text = payload.downcast_ref::<&str>().copied();
-        let reason = text.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("unknown");
-        tracing::error!(place, reason, "a bug: a task panicked");
-    }));
+    std::panic::set_hook(Box::new(supervise::log_panic));
     bars
 }
 

@@ -49,6 +49,8 @@ pub struct Snapshot {
     pub confirmed: Option<Confirmed>,
     /// Reorganisations that reached a processed block.
     pub reorgs: u64,
+    /// How often the network's task panicked.
+    pub panics: u64,
     /// What became of the requests to each endpoint, in the order of the configuration.
     pub endpoints: Vec<EndpointStats>,
 }

@@ -17,13 +17,16 @@ networks:
     contract: '0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed'
 ";
 
+/// How long the exporter may take to start.
+const WITHIN: std::time::Duration = std::time::Duration::from_secs(20);
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config")
 }
 
 /// Compares a text with the golden file of this name.
 fn assert_golden(name: &str, text: &str) {
-    assert!(!text.contains("sesame"), "{name}: a secret is told:\n{text}");
+    assert!(!text.contains("sesame"), "{name}: a secret is shown:\n{text}");
     let path = fixtures().join(name).with_extension("expected");
     if std::env::var_os("UPDATE_GOLDEN").is_some_and(|it| it == "1") {
         std::fs::write(&path, text).unwrap();
@@ -47,6 +50,9 @@ fn launch(config: &str) -> Launch {
         .env("EMPTY", "")
         .file("secret", "https://mounted.example/sesame\n")
         .file("no_url", "sesame")
+        .file("ca.pem", std::fs::read(fixtures().join("ca.pem")).unwrap())
+        .file("damaged.pem", "-----BEGIN CERTIFICATE-----\nsesame\n")
+        .file("foreign.pem", "-----BEGIN CERTIFICATE-----\nc2VzYW1l\n-----END CERTIFICATE-----\n")
         .arg("--config.file=exporter.yml")
 }
 
@@ -89,8 +95,40 @@ async fn a_file_that_is_none() {
     let binary = Launch::bare().file("exporter.yml", b"networks: \xff\xfe").run().await;
     assert_refused("file_binary", &binary);
 
-    let large = Launch::bare().file("exporter.yml", vec![b'#'; 2 << 20]).run().await;
+    let large = Launch::bare().file("exporter.yml", vec![b'#'; 1 << 19]).run().await;
     assert_refused("file_large", &large);
+
+    let pipe = Launch::bare();
+    let made = std::process::Command::new("mkfifo").arg(pipe.dir().join("exporter.yml")).status().unwrap();
+    assert!(made.success());
+    assert_refused("file_pipe", &pipe.run().await);
+
+    let text = VALID.replace("'http://127.0.0.1:1'", "{url_file: pipe}");
+    let pipe = Launch::config(&text);
+    std::process::Command::new("mkfifo").arg(pipe.dir().join("pipe")).status().unwrap();
+    assert_refused("url_file_pipe", &pipe.run().await);
+}
+
+#[tokio::test]
+async fn what_is_huge_or_deep_is_refused_in_no_time() {
+    let keys: String = (0..22_000).map(|key| format!("k{key}: 1\n")).collect();
+    let networks = format!("networks:\n{}", "  - a\n".repeat(40_000));
+    let lists = format!("networks: {}", "[".repeat(200_000));
+    let mappings = format!("networks: {}", "{a: ".repeat(60_000));
+    let dashes = format!("networks: {}", "\n- -".repeat(60_000));
+    for (text, expected) in [
+        (keys, "and 21991 more mistakes"),
+        (networks, "and 39990 more mistakes"),
+        (lists, "nested too deep"),
+        (mappings, "nested too deep"),
+        (dashes, "and 59990 more mistakes"),
+    ] {
+        // `run` waits 20 s; what grew with the square took minutes.
+        let finished = Launch::config(&text).arg("--config.check").run().await;
+        assert_eq!(finished.status.code(), Some(1));
+        assert!(finished.stderr.contains(expected), "{}", finished.stderr);
+        assert!(finished.stderr.lines().count() <= 11, "{}", finished.stderr);
+    }
 }
 
 #[tokio::test]
@@ -107,6 +145,9 @@ async fn mistakes_in_the_environment() {
         .env("TESSERACT_START_BLOCK", "")
         .env("TESSERACT_CONFIRMATIONS", "-1")
         .env("TESSERACT_EXPECTED_OWNER", "https://host.example/sesame")
+        .env("TESSERACT_EXPLORER_URL", "host.example/sesame")
+        .env("TESSERACT_POLL_INTERVAL", "2")
+        .env("TESSERACT_CONFIRMATION", "sesame")
         .run()
         .await;
     assert_refused("environment", &finished);
@@ -118,6 +159,10 @@ async fn the_environment_alone_is_enough() {
         .env("TESSERACT_RPC_URL", "https://user:sesame@host.example/sesame,https://backup.example")
         .env("TESSERACT_CONTRACT", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed")
         .env("TESSERACT_STATE_DIR", "/var/lib/tesseract-exporter")
+        .env("TESSERACT_EXPLORER_URL", "https://explorer.example")
+        .env("TESSERACT_POLL_INTERVAL", "500ms")
+        .env("TESSERACT_EXPORTER_SERVICE_HOST", "a cluster's own")
+        .env("TESSERACT_EXPORTER_PORT", "a cluster's own")
         .arg("--config.check")
         .run()
         .await;
@@ -130,6 +175,39 @@ async fn a_file_wins_over_the_environment() {
     let checked =
         Launch::config(VALID).env("TESSERACT_RPC_URL", "nonsense").arg("--config.check").run().await;
     assert_eq!((checked.status.code(), checked.stderr.as_str()), (Some(0), ""));
+
+    let config = VALID.replace("name: a", "name: ${TESSERACT_NETWORK}");
+    let exporter = Launch::config(&config)
+        .env("TESSERACT_RPC_URL", "https://host.example/sesame")
+        .env("TESSERACT_NETWORK", "a")
+        .env("TESSERACT_CONFIRMATION", "1")
+        .start()
+        .await;
+    let line = exporter.wait_for_line("said", WITHIN, |line| line.contains("not used")).await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["variables"], "TESSERACT_CONFIRMATION, TESSERACT_RPC_URL");
+    assert_eq!(line["file"], "exporter.yml");
+    let line = exporter.wait_for_line("listens", WITHIN, |line| line.contains("\"listening\"")).await;
+    assert!(line.contains("\"configuration\":\"exporter.yml\""), "{line}");
+}
+
+#[tokio::test]
+async fn the_environment_is_named_as_the_source() {
+    let exporter = Launch::bare()
+        .env("TESSERACT_RPC_URL", "http://127.0.0.1:1")
+        .env("TESSERACT_CONTRACT", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed")
+        .start()
+        .await;
+    let line = exporter.wait_for_line("listens", WITHIN, |line| line.contains("\"listening\"")).await;
+    assert!(line.contains("\"configuration\":\"TESSERACT_* variables\""), "{line}");
+}
+
+#[tokio::test]
+async fn help_lists_the_variables() {
+    let help = Launch::bare().arg("--help").run().await;
+    for (name, what) in tesseract_exporter::config::VARIABLES {
+        assert!(help.stdout.contains(&format!("{name:<25} {what}\n")), "{name}: {}", help.stdout);
+    }
 }
 
 #[tokio::test]
@@ -155,6 +233,11 @@ async fn a_state_dir_in_use() {
 async fn a_wrong_command_line() {
     for (name, args) in [
         ("flag_unknown", &["--config-file=x"][..]),
+        ("flag_one_dash", &["-config.file=sesame"]),
+        ("flag_one_dash_apart", &["-config.file", "sesame"]),
+        ("bare_argument", &["other.yml"]),
+        ("bare_url", &["https://host.example/sesame"]),
+        ("flag_health_https", &["health", "--url=https://127.0.0.1:8000/sesame"]),
         ("flag_listen_address", &["--web.listen-address=8000"]),
         ("flag_telemetry_path", &["--web.telemetry-path=/health"]),
         ("flag_log_level", &["--log.level=loud"]),

@@ -41,6 +41,10 @@ struct ShownNetwork<'a> {
     max_block_range: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explorer_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_file: Option<&'a Path>,
 }
 
 #[derive(Serialize)]
@@ -67,6 +71,8 @@ impl<'a> ShownNetwork<'a> {
             request_timeout: format!("{:?}", network.request_timeout),
             max_block_range: network.max_block_range,
             expected_owner: network.expected_owner.as_ref().map(checksummed),
+            explorer_url: network.explorer_url.as_deref(),
+            ca_file: network.authorities.as_ref().map(|it| it.file.as_path()),
         }
     }
 }

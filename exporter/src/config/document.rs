@@ -2,19 +2,19 @@
 //!
 //! A mistake never stops the reading: what follows it is read too. Reads the files that `url_file` names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hyper::header::HeaderName;
 
+use super::environment::Variables;
 use super::value::{self, Written};
 use super::yaml::Node;
-use super::{Config, Endpoint, Network, Secret, defaults};
+use super::{Authorities, Config, Endpoint, Network, Secret, Source, defaults, environment, file};
 
-/// Reads at most this much of any file.
-const FILE_LIMIT: u64 = 1 << 20;
+/// No server takes more, and HTTP libraries have limits of their own.
+const MOST_HEADERS: usize = 100;
 
 /// Where a node stands: the way to it, for the line, and what a message calls it.
 #[derive(Clone)]
@@ -50,39 +50,30 @@ impl fmt::Display for Found {
     }
 }
 
-/// Reads a document; a relative path in it is relative to `dir`.
-pub(super) fn read(
-    root: &Node,
-    dir: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Config, Vec<Found>> {
-    let mut reader = Reader { dir, env, found: Vec::new() };
-    let config = reader.config(root);
+/// Reads the document of `file`; a relative path in it is relative to the file's directory.
+pub(super) fn read(root: &Node, file: &Path, env: &Variables) -> Result<Config, Vec<Found>> {
+    let dir = file.parent().unwrap_or(Path::new(""));
+    let mut reader = Reader { dir, env, used: HashSet::new(), found: Vec::new() };
+    let config = reader.config(root).map(|(state_dir, networks)| Config {
+        state_dir,
+        networks,
+        source: Source::File(file.to_owned()),
+        unused_variables: environment::set(env)
+            .filter(|name| !reader.used.contains(*name))
+            .map(str::to_owned)
+            .collect(),
+    });
     match config {
         Some(config) if reader.found.is_empty() => Ok(config),
         _ => Err(reader.found),
     }
 }
 
-/// Reads a small text file.
-pub(super) fn read_file(path: &Path) -> Result<String, String> {
-    let reason = |error: std::io::Error| format!("cannot be read: {error}");
-    let file = std::fs::File::open(path).map_err(reason)?;
-    if file.metadata().map_err(reason)?.is_dir() {
-        // What a container engine puts in place of a mounted file that is missing.
-        return Err("is a directory, expected a file (was the file missing when it was mounted?)".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(reason)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err("is larger than 1 MiB, expected a small text file".to_owned());
-    }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8, expected a text file".to_owned())
-}
-
 struct Reader<'a> {
     dir: &'a Path,
-    env: &'a dyn Fn(&str) -> Option<String>,
+    env: &'a Variables,
+    /// The variables that the document asked for.
+    used: HashSet<String>,
     found: Vec<Found>,
 }
 
@@ -99,7 +90,7 @@ impl<'n> Fields<'n> {
 }
 
 impl Reader<'_> {
-    fn config(&mut self, root: &Node) -> Option<Config> {
+    fn config(&mut self, root: &Node) -> Option<(Option<PathBuf>, Vec<Network>)> {
         let place = Place { path: Vec::new(), key: String::new() };
         let fields = self.mapping(root, &place, &["state_dir", "networks"])?;
         let state_dir = self.optional(&fields, "state_dir", value::path);
@@ -110,7 +101,7 @@ impl Reader<'_> {
         for (index, node) in entries.iter().enumerate() {
             networks.extend(self.network(node, &place.element(index), &mut names));
         }
-        Some(Config { state_dir: state_dir.map(|it| self.dir.join(it)), networks })
+        Some((state_dir.map(|it| self.dir.join(it)), networks))
     }
 
     fn network(
@@ -119,7 +110,7 @@ impl Reader<'_> {
         place: &Place,
         names: &mut HashMap<String, String>,
     ) -> Option<Network> {
-        const KEYS: [&str; 10] = [
+        const KEYS: [&str; 12] = [
             "name",
             "rpc_urls",
             "contract",
@@ -130,6 +121,8 @@ impl Reader<'_> {
             "request_timeout",
             "max_block_range",
             "expected_owner",
+            "explorer_url",
+            "ca_file",
         ];
         let fields = self.mapping(node, place, &KEYS)?;
         let name = self.required(&fields, "name", value::name, "a unique name");
@@ -145,10 +138,13 @@ impl Reader<'_> {
         let chain_id = self.optional(&fields, "chain_id", |it| value::number(it, 1));
         let start_block = self.optional(&fields, "start_block", |it| value::number(it, 0));
         let confirmations = self.optional(&fields, "confirmations", value::confirmations);
-        let poll_interval = self.optional(&fields, "poll_interval", value::duration);
-        let request_timeout = self.optional(&fields, "request_timeout", value::duration);
+        let poll_interval = self.optional(&fields, "poll_interval", value::poll_interval);
+        let request_timeout = self.optional(&fields, "request_timeout", value::request_timeout);
         let max_block_range = self.optional(&fields, "max_block_range", |it| value::number(it, 1));
         let expected_owner = self.optional(&fields, "expected_owner", value::address);
+        let explorer_url = self.optional(&fields, "explorer_url", value::explorer);
+        let dir = self.dir;
+        let authorities = self.optional(&fields, "ca_file", |it| authorities(dir, it));
         Some(Network {
             name: name?,
             endpoints: endpoints?,
@@ -160,6 +156,8 @@ impl Reader<'_> {
             request_timeout: request_timeout.unwrap_or(defaults::REQUEST_TIMEOUT),
             max_block_range: max_block_range.unwrap_or(defaults::MAX_BLOCK_RANGE),
             expected_owner,
+            explorer_url,
+            authorities,
         })
     }
 
@@ -174,10 +172,7 @@ impl Reader<'_> {
 
     fn endpoint(&mut self, node: &Node, place: &Place) -> Option<Endpoint> {
         match node {
-            Node::Text(_) => {
-                let written = self.scalar(node, place)?;
-                self.checked(place, value::endpoint(&written))
-            }
+            Node::Text(_) => self.url(node, place),
             Node::Map(_) => {
                 let fields = self.mapping(node, place, &["url", "url_file", "headers"])?;
                 let headers = self.headers(&fields);
@@ -199,10 +194,7 @@ impl Reader<'_> {
 
     fn object_url(&mut self, fields: &Fields<'_>) -> Option<Endpoint> {
         match (fields.get("url"), fields.get("url_file")) {
-            (Some((place, node)), None) => {
-                let written = self.scalar(node, place)?;
-                self.checked(place, value::endpoint(&written))
-            }
+            (Some((place, node)), None) => self.url(node, place),
             (None, Some((place, node))) => {
                 let written = self.scalar(node, place)?;
                 let endpoint = self.endpoint_in_file(&written);
@@ -219,9 +211,17 @@ impl Reader<'_> {
         }
     }
 
+    fn url(&mut self, node: &Node, place: &Place) -> Option<Endpoint> {
+        let written = self.scalar(node, place)?;
+        if let Node::Text(text) = node {
+            self.checked(place, value::unbraced(text))?;
+        }
+        self.checked(place, value::endpoint(&written))
+    }
+
     fn endpoint_in_file(&self, written: &Written) -> Result<Endpoint, String> {
         let file = value::path(written)?;
-        let text = read_file(&self.dir.join(file)).map_err(|what| format!("{written} {what}"))?;
+        let text = file::text(&self.dir.join(file)).map_err(|what| format!("{written} {what}"))?;
         let content = Written { text: text.trim().to_owned(), ..Written::default() };
         value::endpoint(&content).map_err(|what| format!("the content of {written} {what}"))
     }
@@ -232,11 +232,15 @@ impl Reader<'_> {
             self.wrong(place, format!("is {}, expected a mapping of names to values", node.kind()));
             return Vec::new();
         };
+        if entries.len() > MOST_HEADERS {
+            self.wrong(place, format!("has {} headers, expected at most {MOST_HEADERS}", entries.len()));
+            return Vec::new();
+        }
         let mut headers: Vec<(String, Secret)> = Vec::new();
         for (index, (key, node)) in entries.iter().enumerate() {
             let Some(name) = key.as_deref().and_then(|key| key.parse::<HeaderName>().ok()) else {
                 // Not shown: it may be a whole line, value and all.
-                self.wrong(&place.element(index), "is no header name, expected letters, digits and -");
+                self.wrong(&place.element(index), "is not a header name, expected letters, digits and -");
                 continue;
             };
             let place = place.entry(index, name.as_str());
@@ -330,7 +334,11 @@ impl Reader<'_> {
     fn scalar(&mut self, node: &Node, place: &Place) -> Option<Written> {
         match node {
             Node::Text(text) => {
-                let expanded = value::expand(text, self.env);
+                let (env, used) = (self.env, &mut self.used);
+                let expanded = value::expand(text, |name| {
+                    used.insert(name.to_owned());
+                    env.get(name).cloned()
+                });
                 self.checked(place, expanded)
             }
             Node::Integer(number) => Some(Written { text: number.to_string(), secret: false, number: true }),
@@ -348,4 +356,10 @@ impl Reader<'_> {
     fn wrong(&mut self, place: &Place, what: impl Into<String>) {
         self.found.push(Found { path: place.path.clone(), key: place.key.clone(), what: what.into() });
     }
+}
+
+fn authorities(dir: &Path, written: &Written) -> Result<Authorities, String> {
+    let file = dir.join(value::path(written)?);
+    let certificates = file::certificates(&file).map_err(|what| format!("{written} {what}"))?;
+    Ok(Authorities { file, certificates })
 }

@@ -6,9 +6,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
+use percent_encoding::percent_decode_str;
 use web3::signing::keccak256;
 use web3::types::H160;
 
@@ -58,8 +61,15 @@ pub(super) fn key(key: &str) -> String {
     if plain && !key.is_empty() { key.to_owned() } else { quote(key) }
 }
 
-/// Fills in `${VAR}` and `${VAR:-default}`; anything else with a dollar sign stands for itself.
-pub(super) fn expand(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Written, String> {
+/// Fills in `${VAR}` and `${VAR:-default}`. Anything else with a dollar sign stands for itself, but for a whole
+/// `$VAR`, which is never meant so.
+pub(super) fn expand(text: &str, mut env: impl FnMut(&str) -> Option<String>) -> Result<Written, String> {
+    if let Some(name) = text.strip_prefix('$')
+        && name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_')
+        && is_variable(name)
+    {
+        return Err("is a variable without braces, expected ${NAME} or ${NAME:-default}".to_owned());
+    }
     let mut out = String::new();
     let mut rest = text;
     let mut secret = false;
@@ -68,7 +78,7 @@ pub(super) fn expand(text: &str, env: impl Fn(&str) -> Option<String>) -> Result
         let wrong = "a variable is not closed, expected ${NAME} or ${NAME:-default}";
         let (inside, behind) = after.split_once('}').ok_or(wrong)?;
         let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, it)| (name, Some(it)));
-        if name.is_empty() || !name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_') {
+        if !is_variable(name) {
             return Err("a variable has no valid name, expected ${NAME} or ${NAME:-default}".to_owned());
         }
         let value = match (env(name), default) {
@@ -89,6 +99,10 @@ pub(super) fn expand(text: &str, env: impl Fn(&str) -> Option<String>) -> Result
     Ok(Written { text: out, secret, number: false })
 }
 
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_')
+}
+
 /// A network's name: also a label value and a file name.
 pub(super) fn name(written: &Written) -> Result<String, String> {
     let name = written.text()?;
@@ -96,7 +110,7 @@ pub(super) fn name(written: &Written) -> Result<String, String> {
     if (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(fits) {
         return Ok(name.to_owned());
     }
-    Err(format!("{written} is no name, expected 1 to 64 of A-Z a-z 0-9 _ - . and no dot in front"))
+    Err(format!("{written} is not a name, expected 1 to 64 of A-Z a-z 0-9 _ - . and no dot in front"))
 }
 
 /// A whole number from `least` on.
@@ -119,8 +133,19 @@ pub(super) fn confirmations(written: &Written) -> Result<Confirmations, String> 
     }
 }
 
-/// A number and a unit, between 10 ms and an hour.
-pub(super) fn duration(written: &Written) -> Result<Duration, String> {
+/// How often the head is asked for.
+pub(super) fn poll_interval(written: &Written) -> Result<Duration, String> {
+    duration(written, Duration::from_secs(3600), "1h")
+}
+
+/// How long a request may take. A node that takes longer is of no use, and would hold up what another one
+/// could answer.
+pub(super) fn request_timeout(written: &Written) -> Result<Duration, String> {
+    duration(written, Duration::from_secs(60), "60s")
+}
+
+/// A number and a unit, from 10 ms to `longest`, which a message calls `shown`.
+fn duration(written: &Written, longest: Duration, shown: &str) -> Result<Duration, String> {
     let text = &written.text;
     let unit_at = text.find(|it: char| !it.is_ascii_digit()).unwrap_or(text.len());
     let (count, unit) = text.split_at(unit_at);
@@ -132,10 +157,10 @@ pub(super) fn duration(written: &Written) -> Result<Duration, String> {
         _ => None,
     };
     let millis = count.parse::<u64>().ok().zip(unit).map(|(count, unit)| count.saturating_mul(unit));
-    match millis {
-        Some(millis @ 10..=3_600_000) => Ok(Duration::from_millis(millis)),
-        Some(_) => Err(format!("{written} is out of range, expected 10ms to 1h")),
-        None => Err(format!("{written} is no duration, expected a number and a unit: 500ms, 2s or 1m")),
+    match millis.map(Duration::from_millis) {
+        Some(duration) if (Duration::from_millis(10)..=longest).contains(&duration) => Ok(duration),
+        Some(_) => Err(format!("{written} is out of range, expected 10ms to {shown}")),
+        None => Err(format!("{written} is not a duration, expected a number and a unit: 500ms, 2s or 1m")),
     }
 }
 
@@ -144,7 +169,7 @@ pub(super) fn address(written: &Written) -> Result<H160, String> {
     let text = written.text()?;
     let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 40);
     let Some(address) = digits.and_then(|digits| digits.parse::<H160>().ok()) else {
-        return Err(format!("{written} is no address, expected 0x and 40 hex digits"));
+        return Err(format!("{written} is not an address, expected 0x and 40 hex digits"));
     };
     if text.chars().any(|it| it.is_ascii_uppercase()) && text != checksummed(&address) {
         return Err(format!(
@@ -181,9 +206,33 @@ pub(super) fn header(written: &Written) -> Result<Secret, String> {
         .map_err(|_| "has control characters, expected a header's value on one line".to_owned())
 }
 
+/// The URL of a block explorer, without a slash at its end. It is shown in links, so it may hold no secret; not
+/// quoted, as it may be one that was meant for elsewhere.
+pub(super) fn explorer(written: &Written) -> Result<String, String> {
+    const EXPECTED: &str = "is not a block explorer's URL, expected one like https://sepolia.etherscan.io";
+    let text = written.text()?;
+    let endpoint = endpoint(written).map_err(|_| EXPECTED)?;
+    if !endpoint.headers.is_empty() {
+        return Err("has a user part, expected none: the URL is shown in links".to_owned());
+    }
+    if text.contains('?') {
+        return Err("has a query, expected none: links append a path to the URL".to_owned());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// A variable without braces in a URL as it is written, which would be sent as it stands.
+pub(super) fn unbraced(url: &str) -> Result<(), String> {
+    let starts = |rest: &str| rest.starts_with(|it: char| it.is_ascii_uppercase() || it == '_');
+    if url.split('$').skip(1).any(starts) {
+        return Err("has a variable without braces, expected ${NAME} (or %24 for a dollar sign)".to_owned());
+    }
+    Ok(())
+}
+
 /// An RPC URL. Its user part becomes a header. Never quoted.
 pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
-    const EXPECTED: &str = "is no valid URL, expected one like https://host:8545/path";
+    const EXPECTED: &str = "is not a valid URL, expected one like https://host:8545/path";
     let text = written.text()?;
     if text.is_empty() {
         return Err("is empty, expected a URL like https://host:8545/path".to_owned());
@@ -202,8 +251,8 @@ pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
         Some((user, place)) => (Some(user), place),
         None => (None, authority.as_str()),
     };
-    let user = user.map(percent_decode);
-    let basic = user.as_deref().map(|user| Secret(format!("Basic {}", base64(user))));
+    let user = user.map(|user| percent_decode_str(user).collect::<Vec<u8>>());
+    let basic = user.as_deref().map(|user| Secret(format!("Basic {}", STANDARD.encode(user))));
     let user = user.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
     let headers = basic.map(|basic| ("authorization".to_owned(), basic)).into_iter().collect();
     let place: Authority = place.parse().map_err(|_| EXPECTED)?;
@@ -214,41 +263,6 @@ pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
     parts.authority = Some(place);
     let uri = Uri::from_parts(parts).map_err(|_| EXPECTED)?;
     Ok(Endpoint { url: Url::new(uri, &user), headers })
-}
-
-/// Bytes behind `%` and two hex digits; a `%` without them stands for itself.
-pub(super) fn percent_decode(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let code = tail.get(..2).filter(|code| *first == b'%' && code.iter().all(u8::is_ascii_hexdigit));
-        let code = code.and_then(|code| std::str::from_utf8(code).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    out
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let group = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or(0)));
-        let bits = group[0] << 16 | group[1] << 8 | group[2];
-        for place in 0..4 {
-            let sextet = (bits >> (18 - 6 * place)) & 63;
-            out.push(if place > chunk.len() { '=' } else { char::from(ALPHABET[sextet as usize]) });
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -272,6 +286,9 @@ mod tests {
         for (text, expected) in [
             ("x", Ok("x")),
             ("$A $ {A} $", Ok("$A $ {A} $")),
+            ("$A", Err("is a variable without braces, expected ${NAME} or ${NAME:-default}")),
+            ("$1", Ok("$1")),
+            ("${B:-$A}", Ok("$A")),
             ("<${A}${A}>", Ok("<11>")),
             ("${NESTED}", Ok("${A}")),
             ("${EMPTY}", Ok("")),
@@ -308,10 +325,36 @@ mod tests {
     #[test]
     fn durations() {
         for (text, millis) in [("2s", 2000), ("500ms", 500), ("1m", 60_000), ("1h", 3_600_000)] {
-            assert_eq!(duration(&written(text)), Ok(Duration::from_millis(millis)));
+            assert_eq!(poll_interval(&written(text)), Ok(Duration::from_millis(millis)));
         }
         for text in ["", "2", "s", "1.5s", "-1s", "0s", "2h", "2 s", "9ms", "18446744073709551615h", "1µs"] {
-            assert!(duration(&written(text)).is_err(), "{text}");
+            assert!(poll_interval(&written(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_takes_a_minute_at_most() {
+        assert_eq!(request_timeout(&written("1m")), Ok(Duration::from_secs(60)));
+        assert!(request_timeout(&written("60001ms")).is_err());
+    }
+
+    #[test]
+    fn explorers() {
+        for text in ["https://sepolia.etherscan.io", "https://a.example/x", "http://127.0.0.1:80/"] {
+            assert_eq!(explorer(&written(text)).as_deref(), Ok(text.trim_end_matches('/')));
+        }
+        for text in ["", "etherscan.io", "https://user@a.example", "https://a.example/?x=1", "javascript:x"] {
+            assert!(explorer(&written(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_without_braces() {
+        for text in ["https://h/$KEY", "https://$HOST/", "https://h/$_x"] {
+            assert!(unbraced(text).is_err(), "{text}");
+        }
+        for text in ["https://h/${KEY}", "https://h/a$b", "https://h/$1", "https://h/$"] {
+            assert!(unbraced(text).is_ok(), "{text}");
         }
     }
 
@@ -344,8 +387,8 @@ mod tests {
         #[test]
         fn every_parser_survives_anything(text in any::<String>(), env in any::<Option<String>>()) {
             let it = written(&text);
-            let _ = (name(&it), number(&it, 1), confirmations(&it), duration(&it), address(&it));
-            let _ = (endpoint(&it), header(&it), path(&it), key(&text), expand(&text, |_| env.clone()));
+            let _ = (name(&it), number(&it, 1), confirmations(&it), poll_interval(&it), address(&it));
+            let _ = (unbraced(&text), explorer(&it), endpoint(&it), header(&it), path(&it), key(&text), expand(&text, |_| env.clone()));
         }
 
         #[test]

@@ -41,7 +41,10 @@ impl Node {
     }
 }
 
-/// Why a text is no document: the line where one is known, and what is wrong.
+/// How deep brackets and braces may be nested.
+const DEEPEST: usize = 64;
+
+/// Why a text is not a document: the line where one is known, and what is wrong.
 pub(crate) struct Broken {
     pub(crate) line: Option<usize>,
     pub(crate) what: String,
@@ -52,10 +55,40 @@ pub(crate) fn parse(text: &str) -> Result<Node, Broken> {
     if text.trim().is_empty() {
         return Ok(Node::Null);
     }
-    serde_yaml::from_str(text).map_err(|error| Broken {
-        line: error.location().map(|at| at.line()),
-        what: format!("no valid YAML: {error}"),
+    if let Some(line) = too_deep(text) {
+        let what = format!("lists and mappings are nested too deep, expected at most {DEEPEST} levels");
+        return Err(Broken { line: Some(line), what });
+    }
+    serde_yaml::from_str(text).map_err(|error| {
+        let line = error.location().map(|at| at.line());
+        let in_text = line.and_then(|line| text.lines().nth(line - 1)).unwrap_or("");
+        let indentation = &in_text[..in_text.len() - in_text.trim_start().len()];
+        let what = if indentation.contains('\t') {
+            "has a tab in its indentation, expected spaces".to_owned()
+        } else {
+            format!("not valid YAML: {error}")
+        };
+        Broken { line, what }
     })
+}
+
+/// The line on which brackets and braces are nested deeper than any configuration needs. The parser's time
+/// grows with the square of this depth, and it limits it only afterwards. In quotes and comments they count as
+/// well: that much of them there is no configuration either.
+fn too_deep(text: &str) -> Option<usize> {
+    let (mut line, mut depth) = (1, 0_usize);
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => line += 1,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return Some(line);
+        }
+    }
+    None
 }
 
 /// The line, from 1, of the node that `path` leads to: at each level the place of an entry in its list or
@@ -224,6 +257,15 @@ mod tests {
         ]);
         let text = "a: x\na: !secret {b: [1]}\n1: 340282366920938463463374607431768211455\nb:\n";
         assert_eq!(parse(text).ok(), Some(expected));
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let nested = |depth: usize| format!("a:\n  {}{}", "[{b: ".repeat(depth), "}]".repeat(depth));
+        assert!(parse(&nested(DEEPEST / 2)).is_ok());
+        let broken = parse(&nested(DEEPEST / 2 + 1)).err().unwrap();
+        assert_eq!(broken.line, Some(2));
+        assert_eq!(broken.what, "lists and mappings are nested too deep, expected at most 64 levels");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::Config;
+use crate::config::{self, Config};
 
 #[tokio::test(start_paused = true)]
 async fn a_cycle_that_never_ends_is_blamed_on_its_endpoint_and_restarted() {
@@ -16,13 +16,13 @@ async fn a_cycle_that_never_ends_is_blamed_on_its_endpoint_and_restarted() {
     );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, yaml).unwrap();
-    let mut config = Config::find(Some(file.path()), &|_| None).unwrap();
+    let mut config = Config::find(Some(file.path()), &config::Variables::new()).unwrap();
     let mut network = config.networks.pop().unwrap();
     // Longer than can be configured, and than a cycle.
     network.request_timeout = Duration::from_secs(3600);
     let (publish, mut snapshots) = watch::channel(Arc::new(Snapshot::unknown(&network)));
     let (_running, shutdown) = watch::channel(false);
-    let following = tokio::spawn(run(network, None, publish, shutdown));
+    let following = tokio::spawn(run(network, None, None, publish, shutdown));
     let timed_out = |snapshot: &Arc<Snapshot>| {
         snapshot.problem.as_deref() == Some("cycle timed out after 300 s; restarting")
     };

@@ -113,6 +113,11 @@ fn progress(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result 
         "tesseract_reorgs_total",
         "Reorganisations of the chain that reached a processed block.",
         each(networks, |of| Some(of.reorgs)),
+    )?;
+    writer.counter(
+        "tesseract_exporter_panics_total",
+        "Panics of the network's task, each a bug of the exporter; the task is restarted.",
+        each(networks, |of| Some(of.panics)),
     )
 }
 

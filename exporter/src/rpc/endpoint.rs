@@ -100,6 +100,11 @@ impl Endpoint {
         EndpointStats { healthy: used.then(|| memory.back_off.is_healthy()), ..memory.stats.clone() }
     }
 
+    /// Counts on top of these.
+    pub fn go_on_from(&self, stats: EndpointStats) {
+        self.memory().stats = stats;
+    }
+
     /// Whether calls that are sent together are answered by one exchange, and so by one replica.
     pub fn batches(&self) -> bool {
         self.memory().batching.allows(Instant::now())

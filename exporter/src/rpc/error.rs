@@ -10,6 +10,7 @@ use hyper::StatusCode;
 use hyper::header::{HeaderMap, RETRY_AFTER};
 
 use super::Outcome;
+use crate::text;
 
 /// A server's `Retry-After` is not followed beyond this.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -179,8 +180,7 @@ fn is_rate_limit(code: i64, says: &impl Fn(&[&str]) -> bool) -> bool {
 }
 
 fn one_line(text: &str) -> String {
-    let text: String =
-        text.chars().take(LONGEST_MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text: String = text::one_line(text).take(LONGEST_MESSAGE).collect();
     // A server may quote the URL it was asked at, key and all.
     text.split(' ')
         .map(|word| if word.contains("://") { "<url>" } else { word })

@@ -65,7 +65,7 @@ enum Fitness {
 impl Pool {
     /// The pool of a network, with one HTTP client for all its endpoints.
     pub fn new(network: &Network) -> Self {
-        let client = http_client();
+        let client = http_client(network.authorities.as_ref());
         let endpoints = (0..network.endpoints.len())
             .map(|index| Arc::new(Endpoint::new(index, network, client.clone())))
             .collect::<Vec<_>>();
@@ -145,6 +145,13 @@ impl Pool {
             (false, true) => ChainCheck::Right,
             (true, true) => ChainCheck::RightAgain,
             (known, false) => ChainCheck::Wrong { news: !known },
+        }
+    }
+
+    /// Counts on top of these, in the order of the configuration.
+    pub fn go_on_from(&self, stats: &[EndpointStats]) {
+        for (endpoint, stats) in self.endpoints.iter().zip(stats) {
+            endpoint.go_on_from(stats.clone());
         }
     }
 

@@ -158,6 +158,7 @@ pub(crate) fn unknown(network: &str) -> Snapshot {
         problem: Some("no endpoint answered".into()),
         confirmed: None,
         reorgs: 0,
+        panics: 0,
         endpoints: Vec::new(),
     }
 }

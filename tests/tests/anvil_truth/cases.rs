@@ -70,7 +70,7 @@ async fn a_dead_network_delays_no_other() {
     let silent_url = format!("http://{}", silent.local_addr().unwrap());
     let networks = [
         network("refused", &format!("http://127.0.0.1:{}", free_port()), address, "0"),
-        network("silent", &silent_url, address, "0") + "    request_timeout: 5m\n",
+        network("silent", &silent_url, address, "0") + "    request_timeout: 1m\n",
         network("live", anvil.url(), address, WHILE_MINED),
     ];
     let exporter = Exporter::start(&format!("networks:\n{}", networks.concat())).await;

@@ -88,6 +88,7 @@ fn buffer() -> Snapshot {
             }),
         ),
         reorgs: 3,
+        panics: 1,
         endpoints: vec![
             EndpointStats { healthy: Some(true), requests, durations, duration_sum: 61.75 },
             EndpointStats::default(),
@@ -163,6 +164,7 @@ fn well(network: &str, chain_id: u64) -> Snapshot {
         problem: None,
         confirmed: None,
         reorgs: 0,
+        panics: 0,
         endpoints: vec![EndpointStats::default()],
     }
 }
