@@ -64,6 +64,7 @@ impl Snapshot {
         Self {
             network: network.name.clone(),
             contract: network.contract,
+            explorer: network.explorer_url.clone(),
             chain_id: None,
             connected: false,
             head: None,

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub network: String,
     /// The watched contract.
     pub contract: H160,
+    /// The configured block explorer's URL, without a slash at its end.
+    pub explorer: Option<String>,
     /// The chain's id, once an endpoint answered with it.
     pub chain_id: Option<u64>,
     /// An endpoint answered in the last cycle.

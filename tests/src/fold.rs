@@ -118,7 +118,8 @@ pub fn truth(blocks: &[Block], at: u64, network: &str) -> Truth {
         .filter(|&i| matches!(entries[i].event, Event::Buffered { .. }))
         .map(|i| (entries[i].block, fate(blocks, &entries, i)))
         .collect();
-    let outcomes: [(&str, fn(&Fate) -> bool); 3] = [
+    type IsOutcome = fn(&Fate) -> bool;
+    let outcomes: [(&str, IsOutcome); 3] = [
         ("ready", |fate| *fate == Fate::Ready),
         ("expired", |fate| matches!(fate, Fate::Expired { .. })),
         ("swap_group_timeout", |fate| *fate == Fate::SwapGroupTimeout),

@@ -191,7 +191,7 @@ async fn a_pipe_in_the_place_of_a_file_is_refused_and_nobody_waits_for_its_other
     assert!(refused.stderr.contains("lock is not a regular file"), "{}", refused.stderr);
     fs::remove_file(lock).unwrap();
 
-    mkfifoat(CWD, &rig.file(), Mode::RUSR | Mode::WUSR).unwrap();
+    mkfifoat(CWD, rig.file(), Mode::RUSR | Mode::WUSR).unwrap();
     rig.expect_line(&format!("saved state cannot be read: {NETWORK}.state is not a regular file")).await;
 }
 

@@ -26,15 +26,18 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(600);
 /// No more than one part in this many of the time goes into saving: a large state is saved more rarely.
 const SHARE: u32 = 200;
 
+/// The block that a file reaches to, and the counts up to it.
+type Progress = (BlockRef, Counts);
+
 /// What is saved of one network's progress, and when.
 #[derive(Debug)]
 pub(super) struct Saver {
     /// `None` where nothing is to be saved.
     path: Option<PathBuf>,
-    /// What the file holds: the block it reaches to and the counts up to it.
-    saved: Option<(BlockRef, Counts)>,
+    /// What the file holds.
+    saved: Option<Progress>,
     /// A file that waits for the disk, and what it holds.
-    committing: Option<(JoinHandle<io::Result<Duration>>, (BlockRef, Counts))>,
+    committing: Option<(JoinHandle<io::Result<Duration>>, Progress)>,
     /// When the last save began, and how long it took.
     begun: Instant,
     took: Duration,

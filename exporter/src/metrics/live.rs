@@ -38,14 +38,16 @@ fn node(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {
     )?;
     writer.info(
         "tesseract_network_info",
-        "Chain id, watched contract and contract variant of the network; always 1.",
+        "Chain id, watched contract, contract variant and configured block explorer of the network; always 1.",
         networks.iter().filter_map(|of| {
-            Some([
+            let mut labels = vec![
                 ("network", of.network.clone()),
                 ("chain_id", of.chain_id?.to_string()),
                 ("contract", address(&of.contract)),
                 ("variant", of.views.variant?.to_owned()),
-            ])
+            ];
+            labels.extend(of.explorer.clone().map(|explorer| ("explorer", explorer)));
+            Some(labels)
         }),
     )
 }
@@ -122,6 +124,14 @@ fn progress(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result 
 }
 
 fn rpc(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {
+    writer.gauge(
+        "tesseract_rpc_endpoint_healthy",
+        "1 when the endpoint's last use succeeded, 0 while it rests after failures or is on another chain.",
+        endpoints(networks).filter_map(|(network, number, stats)| {
+            let labels = [("network", network.to_owned()), ("endpoint", number.to_string())];
+            Some((labels, u64::from(stats.healthy?)))
+        }),
+    )?;
     writer.counter(
         "tesseract_rpc_requests_total",
         "JSON-RPC requests by endpoint (its place in the configured list, from 1), method and outcome.",

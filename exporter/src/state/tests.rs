@@ -74,7 +74,8 @@ fn only_the_owner_may_read_what_is_written_and_nothing_is_left_beside_it() {
 fn links_are_not_followed_and_pipes_not_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let (victim, path) = (directory.path().join("victim"), file(directory.path(), "net"));
-    let others: [(&str, fn(&Path, &Path)); 3] = [
+    type Plant = fn(&Path, &Path);
+    let others: [(&str, Plant); 3] = [
         ("a symbolic link", |victim, at| symlink(victim, at).unwrap()),
         ("not a regular file", |_, at| mkfifoat(CWD, at, Mode::RUSR | Mode::WUSR).unwrap()),
         ("not a regular file", |_, at| fs::create_dir(at).unwrap()),

@@ -168,7 +168,8 @@ mod tests {
         let zero = Instant::now();
         let at = |seconds: u64| zero + Duration::from_secs(seconds);
         let limits = Limits { total: 4, each_peer: 3 };
-        let table: [(&str, &[(Peer, Phase)], Peer, Admission<usize>); 10] = [
+        type Case<'a> = (&'a str, &'a [(Peer, Phase)], Peer, Admission<usize>);
+        let table: [Case<'_>; 10] = [
             ("none is open", &[], A, Admit),
             ("there is room", &[(A, Answering), (A, Answering), (B, Answering)], B, Admit),
             (

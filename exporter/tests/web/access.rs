@@ -1,7 +1,7 @@
 //! `--web.config.file`: TLS, client certificates, users, and what is refused.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use http_body_util::{BodyExt, Empty};
@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tempfile::TempDir;
 use tesseract_exporter::web::Access;
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 use tokio_rustls::rustls::crypto::ring::{cipher_suite, kx_group};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
@@ -55,7 +56,7 @@ fn every_mistake_is_told_with_file_line_and_key() {
     let tls = |more: &str| format!("{TLS}{more}");
     let table = [
         ("- a\n".to_owned(), vec!["1: is a list, expected a mapping with tls_server_config, http_server_config, basic_auth_users, auth_excluded_paths, rate_limit"]),
-        ("tls_server_config: [\n".into(), vec!["2: no valid YAML: "]),
+        ("tls_server_config: [\n".into(), vec!["2: not valid YAML: "]),
         ("\ntls: 1\n".into(), vec!["2: tls: unknown key, expected one of tls_server_config"]),
         ("tls_server_config:\n".into(), vec!["1: tls_server_config: is empty, expected a mapping with cert, cert_file"]),
         ("rate_limit: {burst: 1}\n".into(), vec!["1: rate_limit: is not supported"]),

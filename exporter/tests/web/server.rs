@@ -110,6 +110,7 @@ impl Answer {
 
 pub(crate) fn well(network: &str) -> Snapshot {
     Snapshot {
+        explorer: None,
         chain_id: Some(11_155_111),
         connected: true,
         head: Some(Head { number: 120, timestamp: 1_700_000_000 }),
@@ -145,6 +146,7 @@ pub(crate) fn unknown(network: &str) -> Snapshot {
     Snapshot {
         network: network.into(),
         contract: H160::repeat_byte(0x22),
+        explorer: None,
         chain_id: None,
         connected: false,
         head: None,

@@ -89,6 +89,7 @@ fn buffer() -> Snapshot {
         ),
         reorgs: 3,
         panics: 1,
+        explorer: Some("https://sepolia.etherscan.io".to_owned()),
         endpoints: vec![
             EndpointStats { healthy: Some(true), requests, durations, duration_sum: 61.75 },
             EndpointStats::default(),
@@ -138,6 +139,7 @@ fn catching_up() -> Snapshot {
 fn out_of_reach() -> Snapshot {
     Snapshot {
         connected: false,
+        explorer: None,
         chain_id: None,
         head: None,
         last_success: Some(at(1_699_990_000_000)),
@@ -151,6 +153,7 @@ fn well(network: &str, chain_id: u64) -> Snapshot {
     Snapshot {
         network: network.into(),
         contract: H160::repeat_byte(0xc0),
+        explorer: None,
         chain_id: Some(chain_id),
         connected: true,
         head: Some(Head { number: 5_200_002, timestamp: 1_700_000_012 }),
