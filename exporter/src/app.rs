@@ -1,7 +1,7 @@
 //! Starts every task, and stops them all on SIGTERM or SIGINT.
 //!
 //! Everything that can be refused is refused before the first task starts. Afterwards only a signal
-//! ends the process: a network that fails, or even panics, is no reason.
+//! ends the process: a network that fails, or even panics, does not.
 
 use std::fs::File;
 use std::io;

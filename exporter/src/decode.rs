@@ -77,8 +77,8 @@ pub enum Event {
     },
     /// Any other known event.
     Other {
-        /// Its place in [`OTHER_EVENTS`].
-        place: usize,
+        /// Its index in [`OTHER_EVENTS`].
+        index: usize,
         /// The transaction it is about, where it is about one.
         tx_id: Option<H256>,
     },
@@ -151,7 +151,7 @@ fn event<'a>(name: &str, get: impl Fn(&str) -> Option<&'a Token>) -> Option<Even
             let logged = get("reason")?.clone().into_string()?;
             Event::Failed { tx_id: tx_id?, class: classify(&logged), reason: sanitise(&logged) }
         }
-        _ => Event::Other { place: OTHER_EVENTS.iter().position(|other| *other == name)?, tx_id },
+        _ => Event::Other { index: OTHER_EVENTS.iter().position(|other| *other == name)?, tx_id },
     })
 }
 

@@ -54,36 +54,6 @@ const LONGEST_CYCLE: Duration = Duration::from_secs(300);
 /// The views of this many heads are remembered, as replicas that disagree serve them in turn.
 const HEADS: usize = 4;
 
-/// A network counts as stale after this many poll intervals, but not before [`STALE_AFTER`].
-const STALE_POLLS: u32 = 10;
-const STALE_AFTER: Duration = Duration::from_secs(60);
-
-impl Snapshot {
-    /// What is known of a network before its first step: nothing.
-    pub fn unknown(network: &Network) -> Self {
-        Self {
-            network: network.name.clone(),
-            contract: network.contract,
-            explorer: network.explorer_url.clone(),
-            chain_id: None,
-            connected: false,
-            head: None,
-            views: Views::default(),
-            owner_expected: None,
-            synced: false,
-            processed: None,
-            sync_remaining: None,
-            last_success: None,
-            stale_after: (network.poll_interval * STALE_POLLS).max(STALE_AFTER),
-            problem: Some("starting".to_owned()),
-            confirmed: None,
-            reorgs: 0,
-            panics: 0,
-            endpoints: vec![crate::rpc::EndpointStats::default(); network.endpoints.len()],
-        }
-    }
-}
-
 /// Follows one network until `shutdown` becomes true or its sender is gone.
 ///
 /// `state` is the file that progress is saved to; `last` is what was published before a panic, from where

@@ -29,10 +29,10 @@ pub(crate) use transaction::{Deadline, Pending, Settled, Transaction};
 use crate::chain::BlockRef;
 use crate::decode::{Event, Logged, Reason};
 
-/// So many steps can be taken back.
+/// How many steps can be taken back.
 const LONGEST_JOURNAL: usize = 256;
 
-/// And so many changes of transactions, which bounds the memory of steps with many events.
+/// And how many changes of transactions, which bounds the memory of steps with many events.
 const LARGEST_JOURNAL: usize = 1 << 12;
 
 /// Everything known of one network's transactions up to a block.
@@ -152,7 +152,7 @@ impl Ledger {
 
     /// Where the outcome is in doubt before these blocks are applied.
     ///
-    /// A window that was told for a stretch of blocks may have been another one inside it. That matters
+    /// A window that was read for a stretch of blocks may have been another one inside it. That matters
     /// where a transaction seems to be late; and of those that wait with a frozen deadline, `all` are in
     /// doubt where the next numbers are shown, for their deadline is one of them.
     pub fn doubts(&self, blocks: &[Block], all: bool) -> Doubts {
@@ -272,7 +272,7 @@ impl Ledger {
         (&self.state, self.known.all_pending(), self.known.all_settled())
     }
 
-    /// A saved ledger without its transactions, but with room for so many.
+    /// A saved ledger without its transactions, but with room for them.
     pub(crate) fn restored(state: State, pending: usize, settled: usize) -> Self {
         Self { state, known: Known::with_capacity(pending, settled), journal: VecDeque::new() }
     }
@@ -317,7 +317,7 @@ impl Ledger {
                     Reason::Dependency | Reason::Other => {}
                 }
             }
-            Event::Other { place, .. } => counts.events[*place] += 1,
+            Event::Other { index, .. } => counts.events[*index] += 1,
             Event::Undecodable { .. } => counts.undecodable += 1,
         }
     }

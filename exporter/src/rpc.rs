@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub use endpoint::{Endpoint, Together};
+pub use endpoint::{Batched, Endpoint};
 pub use error::{Error, ErrorKind, Refusal};
 pub use pool::{ChainCheck, Pool};
 

@@ -9,12 +9,17 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use web3::types::{H160, H256, U256};
 
+use crate::config::Network;
 use crate::ledger::{Counts, Newest};
 use crate::rpc::EndpointStats;
 use crate::views::Views;
 
 /// Where a network's snapshots arrive; reading the last one never waits for the loop.
 pub type Feed = watch::Receiver<Arc<Snapshot>>;
+
+/// A network counts as stale after this many poll intervals, but not before [`STALE_AFTER`].
+const STALE_POLLS: u32 = 10;
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// One network as its loop last saw it. `None` always means "not known", never zero.
 #[derive(Clone, Debug)]
@@ -57,7 +62,33 @@ pub struct Snapshot {
     pub endpoints: Vec<EndpointStats>,
 }
 
-/// A block's place and time: the newest of the chain, or the processed one.
+impl Snapshot {
+    /// What is known of a network before its first step: nothing.
+    pub fn unknown(network: &Network) -> Self {
+        Self {
+            network: network.name.clone(),
+            contract: network.contract,
+            explorer: network.explorer_url.clone(),
+            chain_id: None,
+            connected: false,
+            head: None,
+            views: Views::default(),
+            owner_expected: None,
+            synced: false,
+            processed: None,
+            sync_remaining: None,
+            last_success: None,
+            stale_after: (network.poll_interval * STALE_POLLS).max(STALE_AFTER),
+            problem: Some("starting".to_owned()),
+            confirmed: None,
+            reorgs: 0,
+            panics: 0,
+            endpoints: vec![EndpointStats::default(); network.endpoints.len()],
+        }
+    }
+}
+
+/// A block's number and time: the newest of the chain, or the processed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Block number.

@@ -118,7 +118,7 @@ async fn the_flag_is_checked_before_the_start() {
         let launch = launch.arg("--web.config.file=web.yml").arg("--web.listen-address=127.0.0.1:0");
         let finished = args.iter().fold(launch, |launch, arg| launch.arg(*arg)).run().await;
         assert_eq!(finished.status.code(), Some(1), "{finished:?}");
-        let expected = "web.yml:2: basic_auth_users.a: is no bcrypt hash, expected a bcrypt hash, as of `htpasswd -nBC 10 \"\"`\n";
+        let expected = "web.yml:2: basic_auth_users.a: is not a bcrypt hash, expected a bcrypt hash, as of `htpasswd -nBC 10 \"\"`\n";
         assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("", expected));
     }
 }

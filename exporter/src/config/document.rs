@@ -18,12 +18,12 @@ const MOST_HEADERS: usize = 100;
 
 /// Where a node stands: the way to it, for the line, and what a message calls it.
 #[derive(Clone)]
-struct Place {
+struct Location {
     path: Vec<usize>,
     key: String,
 }
 
-impl Place {
+impl Location {
     fn entry(&self, index: usize, key: &str) -> Self {
         let path = self.path.iter().copied().chain([index]).collect();
         let dot = if self.key.is_empty() { "" } else { "." };
@@ -36,7 +36,7 @@ impl Place {
     }
 }
 
-/// What is wrong at a place.
+/// What is wrong at a location.
 pub(super) struct Found {
     pub(super) path: Vec<usize>,
     pub(super) key: String,
@@ -79,27 +79,27 @@ struct Reader<'a> {
 
 /// The entries of a mapping with known keys.
 struct Fields<'n> {
-    place: Place,
-    entries: Vec<(&'n str, Place, &'n Node)>,
+    location: Location,
+    entries: Vec<(&'n str, Location, &'n Node)>,
 }
 
 impl<'n> Fields<'n> {
-    fn get(&self, key: &str) -> Option<(&Place, &'n Node)> {
-        self.entries.iter().find(|(name, ..)| *name == key).map(|(_, place, node)| (place, *node))
+    fn get(&self, key: &str) -> Option<(&Location, &'n Node)> {
+        self.entries.iter().find(|(name, ..)| *name == key).map(|(_, location, node)| (location, *node))
     }
 }
 
 impl Reader<'_> {
     fn config(&mut self, root: &Node) -> Option<(Option<PathBuf>, Vec<Network>)> {
-        let place = Place { path: Vec::new(), key: String::new() };
-        let fields = self.mapping(root, &place, &["state_dir", "networks"])?;
+        let location = Location { path: Vec::new(), key: String::new() };
+        let fields = self.mapping(root, &location, &["state_dir", "networks"])?;
         let state_dir = self.optional(&fields, "state_dir", value::path);
-        let (place, node) = self.present(&fields, "networks", "a list of one or more networks")?;
-        let entries = self.list(node, place, "one or more networks");
+        let (location, node) = self.present(&fields, "networks", "a list of one or more networks")?;
+        let entries = self.list(node, location, "one or more networks");
         let mut names = HashMap::new();
         let mut networks = Vec::new();
         for (index, node) in entries.iter().enumerate() {
-            networks.extend(self.network(node, &place.element(index), &mut names));
+            networks.extend(self.network(node, &location.element(index), &mut names));
         }
         Some((state_dir.map(|it| self.dir.join(it)), networks))
     }
@@ -107,7 +107,7 @@ impl Reader<'_> {
     fn network(
         &mut self,
         node: &Node,
-        place: &Place,
+        location: &Location,
         names: &mut HashMap<String, String>,
     ) -> Option<Network> {
         const KEYS: [&str; 12] = [
@@ -124,13 +124,16 @@ impl Reader<'_> {
             "explorer_url",
             "ca_file",
         ];
-        let fields = self.mapping(node, place, &KEYS)?;
+        let fields = self.mapping(node, location, &KEYS)?;
         let name = self.required(&fields, "name", value::name, "a unique name");
-        if let Some((name, (place, _))) = name.as_ref().zip(fields.get("name")) {
+        if let Some((name, (location, _))) = name.as_ref().zip(fields.get("name")) {
             if let Some(first) = names.get(name) {
-                self.wrong(place, format!("{name:?} is the name of {first} already, expected a unique one"));
+                self.wrong(
+                    location,
+                    format!("{name:?} is the name of {first} already, expected a unique one"),
+                );
             } else {
-                names.insert(name.clone(), fields.place.key.clone());
+                names.insert(name.clone(), fields.location.key.clone());
             }
         }
         let endpoints = self.endpoints(&fields);
@@ -162,31 +165,31 @@ impl Reader<'_> {
     }
 
     fn endpoints(&mut self, fields: &Fields<'_>) -> Option<Vec<Endpoint>> {
-        let (place, node) = self.present(fields, "rpc_urls", "a list of one or more URLs")?;
-        let entries = self.list(node, place, "one or more URLs");
+        let (location, node) = self.present(fields, "rpc_urls", "a list of one or more URLs")?;
+        let entries = self.list(node, location, "one or more URLs");
         let endpoints = entries.iter().enumerate();
         let endpoints: Vec<_> =
-            endpoints.filter_map(|(index, node)| self.endpoint(node, &place.element(index))).collect();
+            endpoints.filter_map(|(index, node)| self.endpoint(node, &location.element(index))).collect();
         (!endpoints.is_empty()).then_some(endpoints)
     }
 
-    fn endpoint(&mut self, node: &Node, place: &Place) -> Option<Endpoint> {
+    fn endpoint(&mut self, node: &Node, location: &Location) -> Option<Endpoint> {
         match node {
-            Node::Text(_) => self.url(node, place),
+            Node::Text(_) => self.url(node, location),
             Node::Map(_) => {
-                let fields = self.mapping(node, place, &["url", "url_file", "headers"])?;
+                let fields = self.mapping(node, location, &["url", "url_file", "headers"])?;
                 let headers = self.headers(&fields);
                 let mut endpoint = self.object_url(&fields)?;
                 let twice = |(name, _): &(String, Secret)| headers.iter().any(|(other, _)| name == other);
                 if endpoint.headers.iter().any(twice) {
                     let what = "has authorization both in the URL's user part and in headers, expected one";
-                    self.wrong(&fields.place, what);
+                    self.wrong(&fields.location, what);
                 }
                 endpoint.headers.extend(headers);
                 Some(endpoint)
             }
             _ => {
-                self.wrong(place, format!("is {}, expected a URL, or a mapping with url", node.kind()));
+                self.wrong(location, format!("is {}, expected a URL, or a mapping with url", node.kind()));
                 None
             }
         }
@@ -194,14 +197,14 @@ impl Reader<'_> {
 
     fn object_url(&mut self, fields: &Fields<'_>) -> Option<Endpoint> {
         match (fields.get("url"), fields.get("url_file")) {
-            (Some((place, node)), None) => self.url(node, place),
-            (None, Some((place, node))) => {
-                let written = self.scalar(node, place)?;
+            (Some((location, node)), None) => self.url(node, location),
+            (None, Some((location, node))) => {
+                let written = self.scalar(node, location)?;
                 let endpoint = self.endpoint_in_file(&written);
-                self.checked(place, endpoint)
+                self.checked(location, endpoint)
             }
-            (Some(_), Some((place, _))) => {
-                self.wrong(place, "stands beside url, expected only one of the two");
+            (Some(_), Some((location, _))) => {
+                self.wrong(location, "stands beside url, expected only one of the two");
                 None
             }
             (None, None) => {
@@ -211,12 +214,12 @@ impl Reader<'_> {
         }
     }
 
-    fn url(&mut self, node: &Node, place: &Place) -> Option<Endpoint> {
-        let written = self.scalar(node, place)?;
+    fn url(&mut self, node: &Node, location: &Location) -> Option<Endpoint> {
+        let written = self.scalar(node, location)?;
         if let Node::Text(text) = node {
-            self.checked(place, value::unbraced(text))?;
+            self.checked(location, value::unbraced(text))?;
         }
-        self.checked(place, value::endpoint(&written))
+        self.checked(location, value::endpoint(&written))
     }
 
     fn endpoint_in_file(&self, written: &Written) -> Result<Endpoint, String> {
@@ -227,66 +230,66 @@ impl Reader<'_> {
     }
 
     fn headers(&mut self, fields: &Fields<'_>) -> Vec<(String, Secret)> {
-        let Some((place, node)) = fields.get("headers") else { return Vec::new() };
+        let Some((location, node)) = fields.get("headers") else { return Vec::new() };
         let Node::Map(entries) = node else {
-            self.wrong(place, format!("is {}, expected a mapping of names to values", node.kind()));
+            self.wrong(location, format!("is {}, expected a mapping of names to values", node.kind()));
             return Vec::new();
         };
         if entries.len() > MOST_HEADERS {
-            self.wrong(place, format!("has {} headers, expected at most {MOST_HEADERS}", entries.len()));
+            self.wrong(location, format!("has {} headers, expected at most {MOST_HEADERS}", entries.len()));
             return Vec::new();
         }
         let mut headers: Vec<(String, Secret)> = Vec::new();
         for (index, (key, node)) in entries.iter().enumerate() {
             let Some(name) = key.as_deref().and_then(|key| key.parse::<HeaderName>().ok()) else {
                 // Not shown: it may be a whole line, value and all.
-                self.wrong(&place.element(index), "is not a header name, expected letters, digits and -");
+                self.wrong(&location.element(index), "is not a header name, expected letters, digits and -");
                 continue;
             };
-            let place = place.entry(index, name.as_str());
+            let location = location.entry(index, name.as_str());
             if headers.iter().any(|(other, _)| other == name.as_str()) {
-                self.wrong(&place, "is there already, expected each header once");
+                self.wrong(&location, "is there already, expected each header once");
                 continue;
             }
-            let Some(written) = self.scalar(node, &place) else { continue };
-            let value = self.checked(&place, value::header(&written));
+            let Some(written) = self.scalar(node, &location) else { continue };
+            let value = self.checked(&location, value::header(&written));
             headers.extend(value.map(|value| (name.as_str().to_owned(), value)));
         }
         headers
     }
 
-    fn mapping<'n>(&mut self, node: &'n Node, place: &Place, known: &[&str]) -> Option<Fields<'n>> {
+    fn mapping<'n>(&mut self, node: &'n Node, location: &Location, known: &[&str]) -> Option<Fields<'n>> {
         let Node::Map(entries) = node else {
-            self.wrong(place, format!("is {}, expected a mapping with {}", node.kind(), known.join(", ")));
+            self.wrong(location, format!("is {}, expected a mapping with {}", node.kind(), known.join(", ")));
             return None;
         };
-        let mut fields = Fields { place: place.clone(), entries: Vec::new() };
+        let mut fields = Fields { location: location.clone(), entries: Vec::new() };
         for (index, (key, node)) in entries.iter().enumerate() {
             let Some(key) = key.as_deref().filter(|key| known.contains(key)) else {
                 let shown = key.as_deref().map_or_else(|| "?".to_owned(), value::key);
                 let what = format!("unknown key, expected one of {}", known.join(", "));
-                self.wrong(&place.entry(index, &shown), what);
+                self.wrong(&location.entry(index, &shown), what);
                 continue;
             };
-            let place = place.entry(index, key);
+            let location = location.entry(index, key);
             if fields.get(key).is_some() {
-                self.wrong(&place, "is there already, expected each key once");
+                self.wrong(&location, "is there already, expected each key once");
             } else {
-                fields.entries.push((key, place, node));
+                fields.entries.push((key, location, node));
             }
         }
         Some(fields)
     }
 
-    fn list<'n>(&mut self, node: &'n Node, place: &Place, of: &str) -> &'n [Node] {
+    fn list<'n>(&mut self, node: &'n Node, location: &Location, of: &str) -> &'n [Node] {
         match node {
             Node::List(entries) if !entries.is_empty() => entries,
             Node::List(_) => {
-                self.wrong(place, format!("is an empty list, expected {of}"));
+                self.wrong(location, format!("is an empty list, expected {of}"));
                 &[]
             }
             _ => {
-                self.wrong(place, format!("is {}, expected a list of {of}", node.kind()));
+                self.wrong(location, format!("is {}, expected a list of {of}", node.kind()));
                 &[]
             }
         }
@@ -297,12 +300,12 @@ impl Reader<'_> {
         fields: &'f Fields<'n>,
         key: &str,
         expected: &str,
-    ) -> Option<(&'f Place, &'n Node)> {
+    ) -> Option<(&'f Location, &'n Node)> {
         let entry = fields.get(key);
         if entry.is_none() {
             // There is no line of its own: it stands where the mapping begins.
-            let place = Place { path: fields.place.path.clone(), ..fields.place.entry(0, key) };
-            self.wrong(&place, format!("is missing, expected {expected}"));
+            let location = Location { path: fields.location.path.clone(), ..fields.location.entry(0, key) };
+            self.wrong(&location, format!("is missing, expected {expected}"));
         }
         entry
     }
@@ -324,14 +327,14 @@ impl Reader<'_> {
         key: &str,
         parse: impl Fn(&Written) -> Result<T, String>,
     ) -> Option<T> {
-        let (place, node) = fields.get(key)?;
-        let written = self.scalar(node, place)?;
+        let (location, node) = fields.get(key)?;
+        let written = self.scalar(node, location)?;
         let parsed = parse(&written);
-        self.checked(place, parsed)
+        self.checked(location, parsed)
     }
 
     /// A value with its variables filled in.
-    fn scalar(&mut self, node: &Node, place: &Place) -> Option<Written> {
+    fn scalar(&mut self, node: &Node, location: &Location) -> Option<Written> {
         match node {
             Node::Text(text) => {
                 let (env, used) = (self.env, &mut self.used);
@@ -339,22 +342,22 @@ impl Reader<'_> {
                     used.insert(name.to_owned());
                     env.get(name).cloned()
                 });
-                self.checked(place, expanded)
+                self.checked(location, expanded)
             }
             Node::Integer(number) => Some(Written { text: number.to_string(), secret: false, number: true }),
             _ => {
-                self.wrong(place, format!("is {}, expected one value", node.kind()));
+                self.wrong(location, format!("is {}, expected one value", node.kind()));
                 None
             }
         }
     }
 
-    fn checked<T>(&mut self, place: &Place, result: Result<T, String>) -> Option<T> {
-        result.map_err(|what| self.wrong(place, what)).ok()
+    fn checked<T>(&mut self, location: &Location, result: Result<T, String>) -> Option<T> {
+        result.map_err(|what| self.wrong(location, what)).ok()
     }
 
-    fn wrong(&mut self, place: &Place, what: impl Into<String>) {
-        self.found.push(Found { path: place.path.clone(), key: place.key.clone(), what: what.into() });
+    fn wrong(&mut self, location: &Location, what: impl Into<String>) {
+        self.found.push(Found { path: location.path.clone(), key: location.key.clone(), what: what.into() });
     }
 }
 

@@ -41,8 +41,8 @@ fn log_event(network: &str, block: u64, Logged { tx_hash, event }: &Logged, foll
         Event::Failed { tx_id, reason, .. } => {
             Line { name: "TransactionFailed", tx_id: Some(tx_id), reason: Some(reason), ..Line::default() }
         }
-        Event::Other { place, tx_id } => {
-            Line { name: decode::OTHER_EVENTS[*place], tx_id: tx_id.as_ref(), ..Line::default() }
+        Event::Other { index, tx_id } => {
+            Line { name: decode::OTHER_EVENTS[*index], tx_id: tx_id.as_ref(), ..Line::default() }
         }
         Event::Undecodable { name } => {
             tracing::warn!(network, event = name, block, ?tx_hash, "log of a known event does not decode");

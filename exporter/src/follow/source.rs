@@ -15,7 +15,7 @@ use super::failure::CycleError;
 use super::verify::{Candidate, ProvenRange, RawRange, Reading};
 use crate::chain::{self, BlockRef, Header, Log};
 use crate::plan::Fetch;
-use crate::rpc::{self, Answer, Call, Endpoint, ErrorKind, Method, Refusal, Together};
+use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method, Refusal};
 use crate::views::{self, Unread};
 
 /// Nodes keep the state of about the last 128 blocks.
@@ -100,10 +100,10 @@ impl Source {
         let mut calls: Vec<Call> = numbers.iter().map(|number| header_call(*number)).collect();
         calls.extend(self.state_calls(end));
         calls.push(self.logs_call(*fetch.blocks.start(), end));
-        let mut answers = match self.endpoint.send_together(&calls, numbers.len() - 1).await {
-            Together::Answered(answers) => answers,
-            Together::Refused(why) => {
-                let raw = self.read_apart(fetch, &numbers).await?;
+        let mut answers = match self.endpoint.send_batched(&calls, numbers.len() - 1).await {
+            Batched::Answered(answers) => answers,
+            Batched::Refused(why) => {
+                let raw = self.read_unbatched(fetch, &numbers).await?;
                 self.endpoint.record_refused_batch(calls.len(), &why);
                 return Ok(raw);
             }
@@ -119,7 +119,7 @@ impl Source {
 
     /// Each answer may come from another replica. Close to the head the logs are therefore asked for by the
     /// hash of their block, which a replica that lags does not know.
-    async fn read_apart(&self, fetch: Fetch, numbers: &[u64]) -> Result<RawRange, CycleError> {
+    async fn read_unbatched(&self, fetch: Fetch, numbers: &[u64]) -> Result<RawRange, CycleError> {
         let end = *fetch.blocks.end();
         let mut logs = Vec::new();
         if !fetch.near_head {

@@ -91,9 +91,9 @@ impl Histogram {
     fn at_least(&self, least: &Self) -> Self {
         let mut raised = self.clone();
         let (mut own, mut lower, mut below) = (0, 0, 0);
-        for (place, bucket) in raised.buckets.iter_mut().enumerate() {
-            own += self.buckets[place];
-            lower += least.buckets[place];
+        for (index, bucket) in raised.buckets.iter_mut().enumerate() {
+            own += self.buckets[index];
+            lower += least.buckets[index];
             let cumulative = own.max(lower);
             *bucket = cumulative - below;
             below = cumulative;

@@ -4,12 +4,12 @@
 //! Eight bytes a record, four here and four in the record. A `BTreeSet` of keys and numbers takes about
 //! thirty-five when it is filled in rising order.
 
-/// Records as one heap sees them: in what order, and where each notes its place.
+/// Records as one heap sees them: in what order, and where each notes its index.
 pub(super) trait Order {
     /// Whether the first record comes before the second.
     fn before(&self, a: u32, b: u32) -> bool;
     /// Notes where a record stands in the heap.
-    fn note(&mut self, record: u32, place: u32);
+    fn note(&mut self, record: u32, index: u32);
 }
 
 /// Numbers of records, the first of which comes before all others.
@@ -35,20 +35,20 @@ impl Heap {
         self.rise(self.0.len() - 1, order);
     }
 
-    /// Takes out what stands at this place.
-    pub(super) fn remove(&mut self, place: u32, order: &mut impl Order) {
-        let place = place as usize;
-        self.0.swap_remove(place);
-        if place < self.0.len() {
-            let place = self.rise(place, order);
-            self.sink(place, order);
+    /// Takes out what stands at this index.
+    pub(super) fn remove(&mut self, index: u32, order: &mut impl Order) {
+        let index = index as usize;
+        self.0.swap_remove(index);
+        if index < self.0.len() {
+            let index = self.rise(index, order);
+            self.sink(index, order);
         }
         shrink(&mut self.0);
     }
 
-    /// The record at this place has another number now.
-    pub(super) fn renumber(&mut self, place: u32, record: u32) {
-        self.0[place as usize] = record;
+    /// The record at this index has another number now.
+    pub(super) fn renumber(&mut self, index: u32, record: u32) {
+        self.0[index as usize] = record;
     }
 
     /// The records for which this holds, where it holds for all that come before one of them. Looks at
@@ -56,35 +56,35 @@ impl Heap {
     pub(super) fn while_true(&self, holds: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut found = Vec::new();
         let mut todo = vec![0];
-        while let Some(place) = todo.pop() {
-            if let Some(&record) = self.0.get(place).filter(|record| holds(**record)) {
+        while let Some(index) = todo.pop() {
+            if let Some(&record) = self.0.get(index).filter(|record| holds(**record)) {
                 found.push(record);
-                todo.extend([2 * place + 1, 2 * place + 2]);
+                todo.extend([2 * index + 1, 2 * index + 2]);
             }
         }
         found
     }
 
-    /// Moves what stands at this place towards the first place, as far as it belongs.
-    fn rise(&mut self, mut place: usize, order: &mut impl Order) -> usize {
-        let record = self.0[place];
-        while place > 0 {
-            let parent = (place - 1) / 2;
+    /// Moves what stands at this index towards the first index, as far as it belongs.
+    fn rise(&mut self, mut index: usize, order: &mut impl Order) -> usize {
+        let record = self.0[index];
+        while index > 0 {
+            let parent = (index - 1) / 2;
             if !order.before(record, self.0[parent]) {
                 break;
             }
-            self.put(place, self.0[parent], order);
-            place = parent;
+            self.put(index, self.0[parent], order);
+            index = parent;
         }
-        self.put(place, record, order);
-        place
+        self.put(index, record, order);
+        index
     }
 
-    /// Moves what stands at this place away from the first place, as far as it belongs.
-    fn sink(&mut self, mut place: usize, order: &mut impl Order) {
-        let record = self.0[place];
+    /// Moves what stands at this index away from the first index, as far as it belongs.
+    fn sink(&mut self, mut index: usize, order: &mut impl Order) {
+        let record = self.0[index];
         loop {
-            let (left, right) = (2 * place + 1, 2 * place + 2);
+            let (left, right) = (2 * index + 1, 2 * index + 2);
             let Some(&first) = self.0.get(left) else { break };
             let next = match self.0.get(right) {
                 Some(&second) if order.before(second, first) => right,
@@ -93,21 +93,21 @@ impl Heap {
             if !order.before(self.0[next], record) {
                 break;
             }
-            self.put(place, self.0[next], order);
-            place = next;
+            self.put(index, self.0[next], order);
+            index = next;
         }
-        self.put(place, record, order);
+        self.put(index, record, order);
     }
 
-    fn put(&mut self, place: usize, record: u32, order: &mut impl Order) {
-        self.0[place] = record;
-        order.note(record, number(place));
+    fn put(&mut self, index: usize, record: u32, order: &mut impl Order) {
+        self.0[index] = record;
+        order.note(record, number(index));
     }
 }
 
-/// A place as it is stored. A ledger of more than 2^32 records would not fit into any memory.
-pub(super) fn number(place: usize) -> u32 {
-    u32::try_from(place).unwrap_or(u32::MAX)
+/// A index as it is stored. A ledger of more than 2^32 records would not fit into any memory.
+pub(super) fn number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// Gives memory back once three quarters of it are idle.

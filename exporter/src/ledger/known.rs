@@ -132,20 +132,20 @@ impl Waiting {
     fn remove(&mut self, id: &H256) {
         let Some(record) = self.find(id) else { return };
         self.index.remove(id, record, |record| self.records.id(record));
-        let place = self.records.by_age(record);
-        self.by_age.remove(place, &mut ByAge(&mut self.records));
-        let place = self.records.by_deadline(record);
+        let index = self.records.by_age(record);
+        self.by_age.remove(index, &mut ByAge(&mut self.records));
+        let index = self.records.by_deadline(record);
         let (heap, records) = self.heap(self.records.get(record).deadline);
         if let Some(heap) = heap {
-            heap.remove(place, &mut ByDeadline(records));
+            heap.remove(index, &mut ByDeadline(records));
         }
         let last = number(self.records.len() - 1);
         if record != last {
             self.index.renumber(&self.records.id(last), last, record);
             self.by_age.renumber(self.records.by_age(last), record);
-            let place = self.records.by_deadline(last);
+            let index = self.records.by_deadline(last);
             if let (Some(heap), _) = self.heap(self.records.get(last).deadline) {
-                heap.renumber(place, record);
+                heap.renumber(index, record);
             }
         }
         self.records.swap_remove(record);
@@ -170,7 +170,7 @@ impl Waiting {
     }
 }
 
-/// What is kept of settled ones: 48 bytes each, and their place in the index.
+/// What is kept of settled ones: 48 bytes each, and their index in the index.
 #[derive(Clone, Debug, Default)]
 struct Kept {
     all: Vec<(H256, Settled)>,

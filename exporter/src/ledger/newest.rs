@@ -50,7 +50,7 @@ pub struct Expiry {
 }
 
 impl Newest {
-    /// Several failures of one Ethereum transaction may be equal: they are one series, at the newest place.
+    /// Several failures of one Ethereum transaction may be equal: they are one series, at the newest index.
     pub(super) fn failed(&mut self, failure: Failure) {
         self.failures.retain(|other| *other != failure);
         self.failures.push(failure);
@@ -59,9 +59,9 @@ impl Newest {
 
     pub(super) fn expired(&mut self, expiry: Expiry) {
         self.expiries.retain(|other| (other.tx_id, other.tx_hash) != (expiry.tx_id, expiry.tx_hash));
-        let place =
+        let index =
             self.expiries.partition_point(|other| (other.at, other.tx_id) <= (expiry.at, expiry.tx_id));
-        self.expiries.insert(place, expiry);
+        self.expiries.insert(index, expiry);
         keep_newest(&mut self.expiries);
     }
 }

@@ -32,7 +32,7 @@ struct Record {
     tx_hash: H256,
     block: u64,
     buffered: u64,
-    /// The schedule, or the place of its high bytes and its low ones.
+    /// The schedule, or the index of its high bytes and its low ones.
     scheduled: u64,
     /// Kind of deadline and window.
     deadline: u32,
@@ -172,8 +172,8 @@ impl Order for ByAge<'_> {
         self.0.buffered(a) < self.0.buffered(b)
     }
 
-    fn note(&mut self, record: u32, place: u32) {
-        self.0.all[record as usize].by_age = place;
+    fn note(&mut self, record: u32, index: u32) {
+        self.0.all[record as usize].by_age = index;
     }
 }
 
@@ -182,12 +182,12 @@ impl Order for ByDeadline<'_> {
         self.0.key(a) < self.0.key(b)
     }
 
-    fn note(&mut self, record: u32, place: u32) {
-        self.0.all[record as usize].by_deadline = place;
+    fn note(&mut self, record: u32, index: u32) {
+        self.0.all[record as usize].by_deadline = index;
     }
 }
 
-/// The high 28 bytes of numbers whose low four stand with the place of the rest.
+/// The high 28 bytes of numbers whose low four stand with the index of the rest.
 #[derive(Clone, Debug, Default)]
 struct Wide {
     high: Vec<[u8; 28]>,
@@ -201,12 +201,12 @@ impl Wide {
         value.to_little_endian(&mut bytes);
         let mut high = [0; 28];
         high.copy_from_slice(&bytes[4..]);
-        let place = self.free.pop().unwrap_or_else(|| {
+        let index = self.free.pop().unwrap_or_else(|| {
             self.high.push(high);
             number(self.high.len() - 1)
         });
-        self.high[place as usize] = high;
-        u64::from(place) << 32 | u64::from(value.low_u32())
+        self.high[index as usize] = high;
+        u64::from(index) << 32 | u64::from(value.low_u32())
     }
 
     fn get(&self, stored: u64) -> U256 {

@@ -134,13 +134,13 @@ fn rpc(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {
     )?;
     writer.counter(
         "tesseract_rpc_requests_total",
-        "JSON-RPC requests by endpoint (its place in the configured list, from 1), method and outcome.",
-        endpoints(networks).flat_map(|(network, place, stats)| {
+        "JSON-RPC requests by endpoint (its number in the configured list, from 1), method and outcome.",
+        endpoints(networks).flat_map(|(network, number, stats)| {
             stats.requests.iter().flat_map(move |(method, by_outcome)| {
                 Outcome::ALL.iter().zip(by_outcome).map(move |(outcome, count)| {
                     let labels = [
                         ("network", network.to_owned()),
-                        ("endpoint", place.to_string()),
+                        ("endpoint", number.to_string()),
                         ("method", (*method).to_owned()),
                         ("outcome", outcome.label().to_owned()),
                     ];
@@ -151,12 +151,12 @@ fn rpc(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {
     )?;
     writer.histogram(
         "tesseract_rpc_request_duration_seconds",
-        "Duration of HTTP exchanges with an endpoint (its place in the configured list, from 1), in seconds.",
-        endpoints(networks).map(|(network, place, stats)| {
+        "Duration of HTTP exchanges with an endpoint (its number in the configured list, from 1), in seconds.",
+        endpoints(networks).map(|(network, number, stats)| {
             let bounds = DURATION_BUCKETS.into_iter().chain([f64::INFINITY]);
             let buckets = bounds.zip(stats.durations).collect();
             (
-                [("network", network.to_owned()), ("endpoint", place.to_string())],
+                [("network", network.to_owned()), ("endpoint", number.to_string())],
                 Buckets { sum: stats.duration_sum, buckets },
             )
         }),
@@ -174,7 +174,7 @@ fn each<V>(
 fn endpoints(networks: &[Arc<Snapshot>]) -> impl Iterator<Item = (&str, usize, &EndpointStats)> {
     networks
         .iter()
-        .flat_map(|of| (1..).zip(&of.endpoints).map(|(place, stats)| (of.network.as_str(), place, stats)))
+        .flat_map(|of| (1..).zip(&of.endpoints).map(|(number, stats)| (of.network.as_str(), number, stats)))
 }
 
 fn address(of: &H160) -> String {

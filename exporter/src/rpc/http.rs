@@ -97,7 +97,7 @@ impl HttpEndpoint {
         // Nothing here could read another one.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let values = endpoint.headers.iter().map(|(_, value)| value.expose());
-        // `Bearer KEY` is as good as told when KEY is.
+        // Whoever knows KEY knows `Bearer KEY`.
         let tokens = values.clone().filter_map(|value| Some(value.rsplit_once(' ')?.1));
         let redactor = Redactor::new(endpoint.url.secrets().chain(values).chain(tokens));
         Self { url: endpoint.url.clone(), headers, client, redactor }

@@ -14,7 +14,7 @@ use crate::config::{Confirmations, Network};
 /// How often an endpoint that is not in use is asked for its head.
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A head may trail the best one by this much where `confirmations` is no number.
+/// A head may trail the best one by this much where `confirmations` is not a number.
 const LAG_ALLOWED: u64 = 64;
 
 /// All endpoints of one network.

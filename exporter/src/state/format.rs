@@ -214,7 +214,7 @@ fn torn() -> String {
     "is torn or damaged".to_owned()
 }
 
-/// A disk that fails is no torn file.
+/// A failing disk is not a torn file.
 fn unreadable(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => torn(),

@@ -64,7 +64,7 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// `None` for what is no media range; it is passed over.
+    /// `None` for what is not a media range; it is passed over.
     fn parse(element: &'a str) -> Option<Self> {
         let mut parts = element.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;

@@ -14,7 +14,7 @@ use crate::snapshot::Snapshot;
 
 /// All networks as JSON; 200 when every one is well, else 503.
 pub(super) fn health(networks: &[Arc<Snapshot>], now: SystemTime) -> Answer {
-    let healthy = networks.iter().all(|network| is_well(network, now));
+    let healthy = networks.iter().all(|network| is_healthy(network, now));
     let networks = networks.iter().map(|of| (of.network.as_str(), report(of, now))).collect();
     let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     match serde_json::to_string(&Health { healthy, networks }) {
@@ -78,7 +78,7 @@ fn report(of: &Snapshot, now: SystemTime) -> Report<'_> {
     }
 }
 
-fn is_well(of: &Snapshot, now: SystemTime) -> bool {
+fn is_healthy(of: &Snapshot, now: SystemTime) -> bool {
     of.connected && of.views.exists == Some(true) && not_ready(of, now).is_none()
 }
 

@@ -19,7 +19,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The most connections at a time, whatever the system allows.
 const MAX_CONNECTIONS: usize = 256;
-/// Clients get one file descriptor of so many: the rest is for endpoints and files.
+/// Clients get one file descriptor in this many: the rest is for endpoints and files.
 const DESCRIPTORS_FOR_EACH: u64 = 4;
 
 /// How many connections may be open.

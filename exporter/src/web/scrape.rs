@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
 
 /// The process's own figures are this old at most: reading them takes longer than all else.
 const PROCESS_AGE: Duration = Duration::from_secs(1);
-/// With so many networks encoding takes a while, and is done apart.
+/// With this many networks encoding takes a while, and is done apart.
 const MANY_NETWORKS: usize = 32;
 
 /// The last bodies.

@@ -67,7 +67,7 @@ fn every_mistake_is_told_with_file_line_and_key() {
         (tls("  cert: x\n"), vec!["4: tls_server_config.cert: stands beside cert_file, expected only one of the two"]),
         (tls("  cert_files: sesame\n"), vec!["4: tls_server_config.cert_files: unknown key, expected one of cert, "]),
         (TLS.replace("server.crt", "none.crt"), vec!["2: tls_server_config.cert_file: DIR/none.crt cannot be read: "]),
-        (TLS.replace("server.crt", "."), vec!["2: tls_server_config.cert_file: DIR/. is no regular file"]),
+        (TLS.replace("server.crt", "."), vec!["2: tls_server_config.cert_file: DIR/. is not a regular file"]),
         (TLS.replace("server.crt", "empty"), vec!["2: tls_server_config.cert_file: DIR/empty holds no certificates, expected PEM"]),
         (TLS.replace("server.key", "server.crt"), vec!["3: tls_server_config.key_file: DIR/server.crt holds no private key"]),
         ("tls_server_config:\n  cert_file: server.crt\n  key: sesame\n".into(), vec!["3: tls_server_config.key: holds no private key"]),
@@ -91,7 +91,7 @@ fn every_mistake_is_told_with_file_line_and_key() {
             "4: http_server_config.headers.Server: unknown key",
         ]),
         ("basic_auth_users:\n  alice: sesame\n  a:b: 1\n  \"c:d\": $2y$19$mDwo.lAisC94iLAyP81MCesa29IzH37oigHC/42V2pdJlUprsJPze\n".into(), vec![
-            "2: basic_auth_users.alice: is no bcrypt hash, expected a bcrypt hash",
+            "2: basic_auth_users.alice: is not a bcrypt hash, expected a bcrypt hash",
             "3: basic_auth_users.?: has a colon in its name",
             "3: basic_auth_users.?: is a number, expected a bcrypt hash",
             "4: basic_auth_users.?: has a colon in its name",
@@ -99,7 +99,7 @@ fn every_mistake_is_told_with_file_line_and_key() {
         ]),
         ("basic_auth_users: {}\n".into(), vec!["1: basic_auth_users: is empty"]),
         ("auth_excluded_paths: [/-/healthy]\n".into(), vec!["1: auth_excluded_paths: excepts from nothing"]),
-        (users() + "auth_excluded_paths: [healthy]\n", vec!["3: auth_excluded_paths[0]: is no path"]),
+        (users() + "auth_excluded_paths: [healthy]\n", vec!["3: auth_excluded_paths[0]: is not a path"]),
     ];
     let file = directory.path().join("web.yml");
     for (text, expected) in table {

@@ -47,7 +47,7 @@ async fn main() -> Result<(), String> {
     };
     let stack = Stack::start(&settings).await.map_err(failed)?;
     eprintln!("waiting until Prometheus has seen every network once");
-    let known = "count(tesseract:events:told{of=\"failed\", reason=\"dependency\"})";
+    let known = "count(tesseract:events:announced{of=\"failed\", reason=\"dependency\"})";
     until("every network in Prometheus", || async {
         stack.query(known).await == Ok(vec![f64::from(EVENTS)])
     })

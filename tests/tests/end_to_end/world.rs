@@ -91,7 +91,7 @@ impl World {
 
     /// Waits until Prometheus has a first sample of everything: what happens from now on is news to it.
     pub(crate) async fn seen_by_prometheus(&self) {
-        let query = "count(tesseract:events:told{of=\"failed\", reason=\"other\"})";
+        let query = "count(tesseract:events:announced{of=\"failed\", reason=\"other\"})";
         let expected = self.chains.len() as f64;
         let seen = async {
             let mut ticks = interval(Duration::from_millis(200));

@@ -47,7 +47,7 @@ pub(super) fn naive(history: &[Block]) -> Truth {
             expiries.push((passed.max(earliest), open.id, open.tx_hash, passed));
         };
         for Logged { tx_hash, event } in &block.events {
-            let place = |tx: &H256, open: &[Open]| open.iter().position(|o| o.id == *tx);
+            let index = |tx: &H256, open: &[Open]| open.iter().position(|o| o.id == *tx);
             match event {
                 Event::Buffered { tx_id, scheduled, frozen, .. } => {
                     truth.buffered += 1;
@@ -60,21 +60,21 @@ pub(super) fn naive(history: &[Block]) -> Truth {
                     });
                 }
                 Event::Ready { tx_id } => {
-                    if let Some(place) = place(tx_id, &open) {
-                        open.remove(place);
+                    if let Some(index) = index(tx_id, &open) {
+                        open.remove(index);
                         truth.settled[0] += 1;
                     }
                 }
                 Event::Failed { tx_id, class, .. } => {
                     failures.push((*tx_id, *class, block.time));
-                    let Some(place) = place(tx_id, &open) else { continue };
+                    let Some(index) = index(tx_id, &open) else { continue };
                     match class {
-                        Reason::Expired => expire(&open[place]),
-                        Reason::SwapGroupTimeout if late(&open[place]) => expire(&open[place]),
+                        Reason::Expired => expire(&open[index]),
+                        Reason::SwapGroupTimeout if late(&open[index]) => expire(&open[index]),
                         Reason::SwapGroupTimeout => truth.settled[2] += 1,
                         _ => continue,
                     }
-                    open.remove(place);
+                    open.remove(index);
                 }
                 _ => {}
             }

@@ -39,7 +39,7 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     pub(super) fn new<'a>(keys: impl Iterator<Item = &'a str>) -> Self {
         let mut forms: Vec<_> = keys.flat_map(forms).map(|form| form.to_ascii_lowercase()).collect();
-        // A mask of one's own cannot be told from this one.
+        // A mask in the text itself looks the same.
         forms.retain(|form| !form.chars().all(|c| c == '*' || c.is_whitespace()));
         forms.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         forms.dedup();

@@ -1,6 +1,6 @@
 //! The keys of a web configuration, and what each may be.
 //!
-//! Reads the file and those that it names, and nothing else. Every mistake is told, not only the first.
+//! Reads the file and those that it names, and nothing else. Every mistake is reported, not only the first.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::basic::cost;
-use super::reader::{Fields, Place, Reader, contents};
+use super::reader::{Fields, Location, Reader, contents};
 use super::tls::{self, Tls};
 use crate::config::yaml::{self, Node};
 
@@ -71,15 +71,17 @@ fn settings(reader: &mut Reader, root: &Node, file: &Path, files: &mut Vec<PathB
             excluded: Vec::new(),
         });
     }
-    let fields = reader.mapping(root, &Place::default(), &KEYS)?;
-    if let Some((place, _)) = fields.get("rate_limit") {
-        reader
-            .wrong(place, "is not supported, expected no such key: connections are limited for each client");
+    let fields = reader.mapping(root, &Location::default(), &KEYS)?;
+    if let Some((location, _)) = fields.get("rate_limit") {
+        reader.wrong(
+            location,
+            "is not supported, expected no such key: connections are limited for each client",
+        );
     }
     let has_tls = fields.get("tls_server_config").is_some();
     let (http2, headers) = http(reader, &fields, has_tls);
-    let tls = fields.get("tls_server_config").and_then(|(place, node)| {
-        let fields = reader.mapping(node, place, &tls::KEYS)?;
+    let tls = fields.get("tls_server_config").and_then(|(location, node)| {
+        let fields = reader.mapping(node, location, &tls::KEYS)?;
         tls::read(reader, &fields, file, http2, files)
     });
     let users = users(reader, &fields);
@@ -89,16 +91,18 @@ fn settings(reader: &mut Reader, root: &Node, file: &Path, files: &mut Vec<PathB
 
 /// Whether HTTP/2 is spoken over TLS, and the headers.
 fn http(reader: &mut Reader, fields: &Fields<'_>, has_tls: bool) -> (bool, Vec<(HeaderName, HeaderValue)>) {
-    let Some((place, node)) = fields.get("http_server_config") else { return (true, Vec::new()) };
-    let Some(fields) = reader.mapping(node, place, &["http2", "headers"]) else { return (true, Vec::new()) };
+    let Some((location, node)) = fields.get("http_server_config") else { return (true, Vec::new()) };
+    let Some(fields) = reader.mapping(node, location, &["http2", "headers"]) else {
+        return (true, Vec::new());
+    };
     let http2 = reader.flag(&fields, "http2");
     if http2 == Some(true) && !has_tls {
         reader.wrong(&fields.at("http2"), "is spoken over TLS only, expected tls_server_config beside it");
     }
     let mut headers = Vec::new();
-    if let Some((place, node)) = fields.get("headers") {
+    if let Some((location, node)) = fields.get("headers") {
         let known = HEADERS.map(|(name, _)| name);
-        let fields = reader.mapping(node, place, &known);
+        let fields = reader.mapping(node, location, &known);
         for (name, values) in HEADERS {
             headers.extend(fields.as_ref().and_then(|fields| header(reader, fields, name, values)));
         }
@@ -112,46 +116,46 @@ fn header(
     name: &str,
     values: &[&str],
 ) -> Option<(HeaderName, HeaderValue)> {
-    let (place, node) = fields.get(name)?;
+    let (location, node) = fields.get(name)?;
     if matches!(node, Node::Null) || matches!(node, Node::Text(text) if text.is_empty()) {
         // "Unset if blank."
         return None;
     }
     let text = match node {
         Node::Integer(number) => number.to_string(),
-        _ => reader.text_of(place, node)?.to_owned(),
+        _ => reader.text_of(location, node)?.to_owned(),
     };
     if !values.is_empty() && !values.contains(&text.as_str()) {
-        reader.wrong(place, format!("has another value, expected {}", values.join(" or ")));
+        reader.wrong(location, format!("has another value, expected {}", values.join(" or ")));
         return None;
     }
-    let value =
-        HeaderValue::from_str(&text).map_err(|_| "is no header value, expected one line of text".to_owned());
-    let value = reader.checked(place, value)?;
+    let value = HeaderValue::from_str(&text)
+        .map_err(|_| "is not a header value, expected one line of text".to_owned());
+    let value = reader.checked(location, value)?;
     HeaderName::from_bytes(name.as_bytes()).ok().zip(Some(value))
 }
 
 fn users(reader: &mut Reader, fields: &Fields<'_>) -> BTreeMap<String, String> {
     const EXPECTED: &str = "expected a bcrypt hash, as of `htpasswd -nBC 10 \"\"`";
-    let Some((place, node)) = fields.get("basic_auth_users") else { return BTreeMap::new() };
-    let entries = reader.entries(node, place, "user names to bcrypt hashes");
+    let Some((location, node)) = fields.get("basic_auth_users") else { return BTreeMap::new() };
+    let entries = reader.entries(node, location, "user names to bcrypt hashes");
     if entries.is_empty() && matches!(node, Node::Map(_)) {
-        reader.wrong(place, "is empty, expected one user or more, or no such key");
+        reader.wrong(location, "is empty, expected one user or more, or no such key");
     }
     let mut users = BTreeMap::new();
-    for (name, place, node) in entries {
+    for (name, location, node) in entries {
         if name.contains(':') {
-            reader.wrong(&place, "has a colon in its name, which basic authentication cannot send");
+            reader.wrong(&location, "has a colon in its name, which basic authentication cannot send");
         }
         let Node::Text(hash) = node else {
-            reader.wrong(&place, format!("is {}, {EXPECTED}", node.kind()));
+            reader.wrong(&location, format!("is {}, {EXPECTED}", node.kind()));
             continue;
         };
         match cost(hash) {
-            None => reader.wrong(&place, format!("is no bcrypt hash, {EXPECTED}")),
+            None => reader.wrong(&location, format!("is not a bcrypt hash, {EXPECTED}")),
             Some(cost) if !(4..=MAX_COST).contains(&cost) => {
                 reader.wrong(
-                    &place,
+                    &location,
                     format!("has the cost {cost}, expected 4 to {MAX_COST}: each one more doubles its time"),
                 );
             }
@@ -172,11 +176,11 @@ fn excluded(reader: &mut Reader, fields: &Fields<'_>, has_users: bool) -> Vec<St
         );
     }
     let mut excluded = Vec::new();
-    for (place, path) in paths {
+    for (location, path) in paths {
         if path.starts_with('/') {
             excluded.push(path.to_owned());
         } else {
-            reader.wrong(&place, "is no path, expected one like /-/healthy");
+            reader.wrong(&location, "is not a path, expected one like /-/healthy");
         }
     }
     excluded

@@ -11,12 +11,12 @@ const LARGEST: u64 = 1 << 20;
 
 /// Where a node stands, and what a message calls it.
 #[derive(Clone, Default)]
-pub(super) struct Place {
+pub(super) struct Location {
     path: Vec<usize>,
     key: String,
 }
 
-impl Place {
+impl Location {
     fn entry(&self, index: usize, key: &str) -> Self {
         let dot = if self.key.is_empty() { "" } else { "." };
         Self { path: self.below(index), key: format!("{}{dot}{key}", self.key) }
@@ -34,38 +34,38 @@ impl Place {
 /// The mistakes found so far.
 #[derive(Default)]
 pub(super) struct Reader {
-    found: Vec<(Place, String)>,
+    found: Vec<(Location, String)>,
 }
 
 /// The entries of a mapping with known keys.
 pub(super) struct Fields<'n> {
-    pub(super) place: Place,
-    entries: Vec<(&'n str, Place, &'n Node)>,
+    pub(super) location: Location,
+    entries: Vec<(&'n str, Location, &'n Node)>,
 }
 
 impl<'n> Fields<'n> {
-    pub(super) fn get(&self, key: &str) -> Option<(&Place, &'n Node)> {
-        self.entries.iter().find(|(name, ..)| *name == key).map(|(_, place, node)| (place, *node))
+    pub(super) fn get(&self, key: &str) -> Option<(&Location, &'n Node)> {
+        self.entries.iter().find(|(name, ..)| *name == key).map(|(_, location, node)| (location, *node))
     }
 
     /// Where a mistake about a key stands: at the key, or where it is missing.
-    pub(super) fn at(&self, key: &str) -> Place {
-        let missing = || Place { path: self.place.path.clone(), ..self.place.entry(0, key) };
-        self.get(key).map_or_else(missing, |(place, _)| place.clone())
+    pub(super) fn at(&self, key: &str) -> Location {
+        let missing = || Location { path: self.location.path.clone(), ..self.location.entry(0, key) };
+        self.get(key).map_or_else(missing, |(location, _)| location.clone())
     }
 }
 
 impl Reader {
-    pub(super) fn wrong(&mut self, place: &Place, what: impl Into<String>) {
-        self.found.push((place.clone(), what.into()));
+    pub(super) fn wrong(&mut self, location: &Location, what: impl Into<String>) {
+        self.found.push((location.clone(), what.into()));
     }
 
     pub(super) fn has_found_any(&self) -> bool {
         !self.found.is_empty()
     }
 
-    pub(super) fn checked<T>(&mut self, place: &Place, result: Result<T, String>) -> Option<T> {
-        result.map_err(|what| self.wrong(place, what)).ok()
+    pub(super) fn checked<T>(&mut self, location: &Location, result: Result<T, String>) -> Option<T> {
+        result.map_err(|what| self.wrong(location, what)).ok()
     }
 
     /// Every mistake on a line of its own, in the order of the lines; `None` when there is none.
@@ -74,10 +74,10 @@ impl Reader {
         let mut lines: Vec<_> = self
             .found
             .into_iter()
-            .map(|(place, what)| {
-                let line = yaml::line(text, &place.path).unwrap_or(1);
-                let colon = if place.key.is_empty() { "" } else { ": " };
-                (line, format!("{file}:{line}: {}{colon}{what}", place.key))
+            .map(|(location, what)| {
+                let line = yaml::line(text, &location.path).unwrap_or(1);
+                let colon = if location.key.is_empty() { "" } else { ": " };
+                (line, format!("{file}:{line}: {}{colon}{what}", location.key))
             })
             .collect();
         lines.sort_by_key(|(line, _)| *line);
@@ -89,26 +89,26 @@ impl Reader {
     pub(super) fn mapping<'n>(
         &mut self,
         node: &'n Node,
-        place: &Place,
+        location: &Location,
         known: &[&str],
     ) -> Option<Fields<'n>> {
         let Node::Map(entries) = node else {
-            self.wrong(place, format!("is {}, expected a mapping with {}", node.kind(), known.join(", ")));
+            self.wrong(location, format!("is {}, expected a mapping with {}", node.kind(), known.join(", ")));
             return None;
         };
-        let mut fields = Fields { place: place.clone(), entries: Vec::new() };
+        let mut fields = Fields { location: location.clone(), entries: Vec::new() };
         for (index, (key, node)) in entries.iter().enumerate() {
             let Some(key) = key.as_deref().filter(|key| known.contains(key)) else {
                 let shown = key.as_deref().filter(|key| is_plain(key)).unwrap_or("?");
                 let what = format!("unknown key, expected one of {}", known.join(", "));
-                self.wrong(&place.entry(index, shown), what);
+                self.wrong(&location.entry(index, shown), what);
                 continue;
             };
-            let place = place.entry(index, key);
+            let location = location.entry(index, key);
             if fields.get(key).is_some() {
-                self.wrong(&place, "is there already, expected each key once");
+                self.wrong(&location, "is there already, expected each key once");
             } else {
-                fields.entries.push((key, place, node));
+                fields.entries.push((key, location, node));
             }
         }
         Some(fields)
@@ -118,62 +118,62 @@ impl Reader {
     pub(super) fn entries<'n>(
         &mut self,
         node: &'n Node,
-        place: &Place,
+        location: &Location,
         of: &str,
-    ) -> Vec<(&'n str, Place, &'n Node)> {
+    ) -> Vec<(&'n str, Location, &'n Node)> {
         let Node::Map(entries) = node else {
-            self.wrong(place, format!("is {}, expected a mapping of {of}", node.kind()));
+            self.wrong(location, format!("is {}, expected a mapping of {of}", node.kind()));
             return Vec::new();
         };
-        let mut read: Vec<(&str, Place, &Node)> = Vec::new();
+        let mut read: Vec<(&str, Location, &Node)> = Vec::new();
         for (index, (key, node)) in entries.iter().enumerate() {
             let Some(key) = key.as_deref() else {
-                self.wrong(&place.entry(index, "?"), format!("has a key that is no text, expected {of}"));
+                self.wrong(&location.entry(index, "?"), format!("has a key that is not text, expected {of}"));
                 continue;
             };
-            let place = place.entry(index, if is_plain(key) { key } else { "?" });
+            let location = location.entry(index, if is_plain(key) { key } else { "?" });
             if read.iter().any(|(other, ..)| *other == key) {
-                self.wrong(&place, "is there already, expected each once");
+                self.wrong(&location, "is there already, expected each once");
             } else {
-                read.push((key, place, node));
+                read.push((key, location, node));
             }
         }
         read
     }
 
     /// A list of texts, without those that are none.
-    pub(super) fn texts<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<Vec<(Place, &'n str)>> {
-        let (place, node) = fields.get(key)?;
+    pub(super) fn texts<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<Vec<(Location, &'n str)>> {
+        let (location, node) = fields.get(key)?;
         let Node::List(elements) = node else {
-            self.wrong(place, format!("is {}, expected a list", node.kind()));
+            self.wrong(location, format!("is {}, expected a list", node.kind()));
             return None;
         };
         if elements.is_empty() {
-            self.wrong(place, "is an empty list, expected one or more, or no such key");
+            self.wrong(location, "is an empty list, expected one or more, or no such key");
             return None;
         }
         let mut texts = Vec::new();
         for (index, node) in elements.iter().enumerate() {
-            let place = place.element(index);
-            texts.extend(self.text_of(&place, node).map(|text| (place, text)));
+            let location = location.element(index);
+            texts.extend(self.text_of(&location, node).map(|text| (location, text)));
         }
         Some(texts)
     }
 
     pub(super) fn text<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<&'n str> {
-        let (place, node) = fields.get(key)?;
-        self.text_of(place, node)
+        let (location, node) = fields.get(key)?;
+        self.text_of(location, node)
     }
 
-    pub(super) fn text_of<'n>(&mut self, place: &Place, node: &'n Node) -> Option<&'n str> {
+    pub(super) fn text_of<'n>(&mut self, location: &Location, node: &'n Node) -> Option<&'n str> {
         match node {
             Node::Text(text) if !text.is_empty() => Some(text),
             Node::Text(_) => {
-                self.wrong(place, "is empty, expected text");
+                self.wrong(location, "is empty, expected text");
                 None
             }
             _ => {
-                self.wrong(place, format!("is {}, expected text", node.kind()));
+                self.wrong(location, format!("is {}, expected text", node.kind()));
                 None
             }
         }
@@ -182,20 +182,25 @@ impl Reader {
     pub(super) fn flag(&mut self, fields: &Fields<'_>, key: &str) -> Option<bool> {
         match fields.get(key)? {
             (_, Node::Bool(value)) => Some(*value),
-            (place, node) => {
-                self.wrong(place, format!("is {}, expected true or false", node.kind()));
+            (location, node) => {
+                self.wrong(location, format!("is {}, expected true or false", node.kind()));
                 None
             }
         }
     }
 
     /// One of these names.
-    pub(super) fn named<T: Copy>(&mut self, place: &Place, text: &str, names: &[(&str, T)]) -> Option<T> {
+    pub(super) fn named<T: Copy>(
+        &mut self,
+        location: &Location,
+        text: &str,
+        names: &[(&str, T)],
+    ) -> Option<T> {
         let found = names.iter().find(|(name, _)| *name == text);
         if found.is_none() {
             let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
             let shown = if is_plain(text) { text } else { "the value" };
-            self.wrong(place, format!("{shown} is not supported, expected one of {}", names.join(", ")));
+            self.wrong(location, format!("{shown} is not supported, expected one of {}", names.join(", ")));
         }
         found.map(|(_, value)| *value)
     }
@@ -216,7 +221,7 @@ pub(super) fn contents(file: &Path) -> Result<Vec<u8>, String> {
     let reason = |error: std::io::Error| format!("cannot be read: {error}");
     // Before it is opened: opening a pipe would wait for a writer.
     if !std::fs::metadata(file).map_err(reason)?.is_file() {
-        return Err("is no regular file, expected one".to_owned());
+        return Err("is not a regular file, expected one".to_owned());
     }
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(reason)?;

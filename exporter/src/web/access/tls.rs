@@ -112,7 +112,7 @@ pub(super) fn read(
         }
         Ok(TlsAcceptor::from(Arc::new(config)))
     });
-    let acceptor = reader.checked(&fields.place, built)?;
+    let acceptor = reader.checked(&fields.location, built)?;
     Some(Tls { acceptor, demands_certificate: auth.requires() })
 }
 
@@ -138,11 +138,11 @@ fn consistent(reader: &mut Reader, fields: &Fields<'_>, auth: ClientAuth) {
 
 fn allowed_names(reader: &mut Reader, fields: &Fields<'_>) -> Option<Vec<AllowedName>> {
     let mut names = Vec::new();
-    for (place, text) in reader.texts(fields, "client_allowed_sans")? {
+    for (location, text) in reader.texts(fields, "client_allowed_sans")? {
         match text.parse() {
             Ok(address) => names.push(AllowedName::Ip(address)),
             Err(_) if text.contains('@') && !text.contains("://") => {
-                reader.wrong(&place, "is an e-mail address, which is not supported, expected a DNS name, an IP address or a URI");
+                reader.wrong(&location, "is an e-mail address, which is not supported, expected a DNS name, an IP address or a URI");
             }
             Err(_) => names.push(AllowedName::Text(text.to_owned())),
         }
@@ -155,8 +155,10 @@ fn provider_of(reader: &mut Reader, fields: &Fields<'_>) -> Arc<CryptoProvider> 
     let mut named = |key: &str| reader.texts(fields, key);
     let (suites, curves) = (named("cipher_suites"), named("curve_preferences"));
     if let Some(suites) = suites {
-        let suites: Vec<_> =
-            suites.into_iter().filter_map(|(place, name)| reader.named(&place, name, &SUITES)).collect();
+        let suites: Vec<_> = suites
+            .into_iter()
+            .filter_map(|(location, name)| reader.named(&location, name, &SUITES))
+            .collect();
         // Those of TLS 1.3 are all good; naming some of them chooses them.
         let is_13 = |suite: &SupportedCipherSuite| suite.tls13().is_some();
         let all_13 = provider.cipher_suites.iter().filter(|suite| is_13(suite)).copied();
@@ -164,8 +166,10 @@ fn provider_of(reader: &mut Reader, fields: &Fields<'_>) -> Arc<CryptoProvider> 
             if suites.iter().any(is_13) { suites } else { all_13.chain(suites).collect() };
     }
     if let Some(curves) = curves {
-        provider.kx_groups =
-            curves.into_iter().filter_map(|(place, name)| reader.named(&place, name, &CURVES)).collect();
+        provider.kx_groups = curves
+            .into_iter()
+            .filter_map(|(location, name)| reader.named(&location, name, &CURVES))
+            .collect();
     }
     Arc::new(provider)
 }
@@ -241,7 +245,7 @@ fn authorities(pem: &[u8]) -> Result<RootCertStore, &'static str> {
     for certificate in certificates(pem)? {
         store
             .add(certificate)
-            .map_err(|_| "holds a certificate that is no authority's, expected X.509 version 3")?;
+            .map_err(|_| "holds a certificate that is not an authority's, expected X.509 version 3")?;
     }
     Ok(store)
 }
