@@ -51,13 +51,15 @@ impl Follower {
         });
         let mut fetches = stream::iter(fetches).buffered(IN_FLIGHT);
         while let Some(fetched) = fetches.next().await {
-            let fetched = fetched.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()));
-            let range = match fetched {
-                Ok(range) => range,
-                Err(error) => {
+            let range = match fetched.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(Ok(range)) => range,
+                Ok(Err(error)) => {
                     drop(fetches);
                     return Err(self.isolate_refused_range(source, error).await);
                 }
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The runtime is ending.
+                Err(Err(_)) => return Ok(Advance::Extended),
             };
             let (size, logs) = (range.size(), range.logs);
             if self.extend(source, range).await? == Advance::TakenBack {
