@@ -5,7 +5,8 @@
 mod describe;
 mod document;
 mod environment;
-mod file;
+pub(crate) mod file;
+pub(crate) mod tree;
 mod url;
 mod value;
 pub(crate) mod yaml;
@@ -109,7 +110,7 @@ impl Config {
             found.sort_by(|a, b| a.path.cmp(&b.path));
             let more = found.len().saturating_sub(MOST_MISTAKES);
             found.truncate(MOST_MISTAKES);
-            let located = |it: document::Found| (yaml::line(text, &it.path), it.to_string());
+            let located = |it: tree::Found| (yaml::line(text, &it.path), it.to_string());
             let mut mistakes: Vec<_> = found.into_iter().map(located).collect();
             mistakes.sort_by_key(|(line, _)| *line);
             if more > 0 {

@@ -67,7 +67,7 @@ fn every_mistake_is_told_with_file_line_and_key() {
         (tls("  cert: x\n"), vec!["4: tls_server_config.cert: stands beside cert_file, expected only one of the two"]),
         (tls("  cert_files: sesame\n"), vec!["4: tls_server_config.cert_files: unknown key, expected one of cert, "]),
         (TLS.replace("server.crt", "none.crt"), vec!["2: tls_server_config.cert_file: DIR/none.crt cannot be read: "]),
-        (TLS.replace("server.crt", "."), vec!["2: tls_server_config.cert_file: DIR/. is not a regular file"]),
+        (TLS.replace("server.crt", "."), vec!["2: tls_server_config.cert_file: DIR/. is a directory, expected a file"]),
         (TLS.replace("server.crt", "empty"), vec!["2: tls_server_config.cert_file: DIR/empty holds no certificates, expected PEM"]),
         (TLS.replace("server.key", "server.crt"), vec!["3: tls_server_config.key_file: DIR/server.crt holds no private key"]),
         ("tls_server_config:\n  cert_file: server.crt\n  key: sesame\n".into(), vec!["3: tls_server_config.key: holds no private key"]),

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::basic::cost;
-use super::reader::{Fields, Location, Reader, contents};
+use super::reader::{Fields, Location, Reader};
 use super::tls::{self, Tls};
+use crate::config::file;
 use crate::config::yaml::{self, Node};
 
 /// A bcrypt of this cost takes seconds, and each one more doubles it.
@@ -35,10 +36,7 @@ pub(super) struct Settings {
 
 /// Reads a file, and returns every other file that was read for it.
 pub(super) fn read(file: &Path) -> (Result<Settings, String>, Vec<PathBuf>) {
-    let text = contents(file).and_then(|bytes| {
-        String::from_utf8(bytes).map_err(|_| "is not UTF-8, expected a text file".to_owned())
-    });
-    let text = match text {
+    let text = match file::text(file) {
         Ok(text) => text,
         Err(what) => return (Err(format!("{}: {what}", file.display())), Vec::new()),
     };

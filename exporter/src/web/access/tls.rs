@@ -13,7 +13,8 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::certificates::{AllowedName, ClientAuth, verifier};
-use super::reader::{Fields, Reader, beside, contents};
+use super::reader::{Fields, Reader, beside};
+use crate::config::file;
 
 /// Every key of the mapping.
 pub(super) const KEYS: [&str; 13] = [
@@ -112,7 +113,7 @@ pub(super) fn read(
         }
         Ok(TlsAcceptor::from(Arc::new(config)))
     });
-    let acceptor = reader.checked(&fields.location, built)?;
+    let acceptor = reader.checked(fields.location(), built)?;
     Some(Tls { acceptor, demands_certificate: auth.requires() })
 }
 
@@ -223,7 +224,7 @@ fn source<T>(
         return reader.checked(&fields.at(key), parsed);
     }
     let path = beside(file, reader.text(fields, &in_file)?);
-    let parsed = contents(&path).and_then(|pem| parse(&pem).map_err(str::to_owned));
+    let parsed = file::bytes(&path, file::LARGEST_PEM).and_then(|pem| parse(&pem).map_err(str::to_owned));
     let parsed = parsed.map_err(|what| format!("{} {what}", path.display()));
     files.push(path);
     reader.checked(&fields.at(&in_file), parsed)
