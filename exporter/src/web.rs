@@ -31,6 +31,7 @@ mod pages;
 mod pulse;
 mod scrape;
 mod server;
+mod transaction;
 
 /// What is served.
 #[derive(Debug)]
@@ -110,10 +111,17 @@ impl Server {
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => health::ready(&self.snapshots(), SystemTime::now()),
             "/runbooks/" => html(pages::runbooks()),
-            _ => match path.strip_prefix("/runbooks/").and_then(pages::runbook) {
-                Some(page) => html(page),
-                None => text(StatusCode::NOT_FOUND, "not found\n"),
-            },
+            _ => self.page(path, headers),
+        }
+    }
+
+    fn page(&self, path: &str, headers: &HeaderMap) -> Answer {
+        if let Some(id) = path.strip_prefix("/tx/") {
+            return transaction::answer_for(id, headers, &self.snapshots());
+        }
+        match path.strip_prefix("/runbooks/").and_then(pages::runbook) {
+            Some(page) => html(page),
+            None => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
 

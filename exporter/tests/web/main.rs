@@ -8,3 +8,4 @@ mod health;
 mod routes;
 mod server;
 mod tls;
+mod transaction;

@@ -24,6 +24,7 @@ async fn every_route_answers_get_and_head_alike() {
         ("/runbooks/NoSuchAlert", 404, "text/plain; charset=utf-8"),
         ("/runbooks/../Cargo.toml", 404, "text/plain; charset=utf-8"),
         ("/metrics/", 404, "text/plain; charset=utf-8"),
+        ("/tx/0x1", 404, "text/plain; charset=utf-8"),
         ("/nothing", 404, "text/plain; charset=utf-8"),
         ("/%00%ff", 404, "text/plain; charset=utf-8"),
     ];
