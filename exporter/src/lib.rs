@@ -2,7 +2,8 @@
 //!
 //! The modules in the order in which data passes through them; nothing imports from further down:
 //! config, rpc, chain, decode, plan, ledger, views, snapshot, state, follow, metrics, web. Around them: cli,
-//! app and supervise start and stop everything, log and progress tell about it, health asks another process; text serves whoever shows words from outside.
+//! app and supervise start and stop everything, log and progress report on it, health asks another process; text
+//! serves whoever shows words from outside.
 
 pub mod app;
 pub mod chain;

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::snapshot::Snapshot;
@@ -55,6 +56,17 @@ pub(crate) async fn keep_running<F>(
         }
         tracing::warn!(network, panics = shown.panics, "following again after a panic");
         last = Some(shown);
+    }
+}
+
+/// Spawns a part of the task that calls this: a panic in it is one of that task.
+pub(crate) fn spawn<F>(part: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    match WATCHED.try_with(Arc::clone) {
+        Ok(watched) => tokio::spawn(WATCHED.scope(watched, part)),
+        Err(_) => tokio::spawn(part),
     }
 }
 
@@ -131,6 +143,10 @@ mod tests {
                 (now.connected, now.problem) = (true, None);
                 now.head = Some(Head { number: 1, timestamp: 1 });
                 publish.send_replace(Arc::new(now));
+                if start == 1 {
+                    let part = spawn(async move { assert!(start == 2, "a part is broken") });
+                    panic::resume_unwind(part.await.unwrap_err().into_panic());
+                }
                 assert!(start == 2, "broken");
             }
         };

@@ -15,6 +15,7 @@ use super::source::{Isolated, Source};
 use super::verify::{ProvenRange, Reading};
 use super::{Follower, events, windows};
 use crate::plan::{self, Asked, Change};
+use crate::supervise;
 
 /// How many ranges are asked for at once while catching up.
 const IN_FLIGHT: usize = 3;
@@ -47,7 +48,7 @@ impl Follower {
             next = fetch.blocks.end() + 1;
             let source = source.clone();
             // A task of its own, so that it goes on while another range is applied; it ends when dropped.
-            Some(AbortOnDropHandle::new(tokio::spawn(async move { source.fetch(fetch).await })))
+            Some(AbortOnDropHandle::new(supervise::spawn(async move { source.fetch(fetch).await })))
         });
         let mut fetches = stream::iter(fetches).buffered(IN_FLIGHT);
         while let Some(fetched) = fetches.next().await {

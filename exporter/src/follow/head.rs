@@ -9,6 +9,7 @@ use super::failure::CycleError;
 use crate::chain::{self, BlockRef};
 use crate::config::{Confirmations, Network};
 use crate::rpc::{self, Call, ChainCheck, Endpoint, ErrorKind, Method, Pool};
+use crate::supervise;
 
 /// What an endpoint says of its chain.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +61,7 @@ impl Follower {
     pub(super) fn probe(&self, active: Option<usize>) {
         for endpoint in self.pool.due(active) {
             let (pool, network, expected) = (self.pool.clone(), self.network.clone(), self.chain_id);
-            tokio::spawn(probe(pool, network, endpoint, expected));
+            supervise::spawn(probe(pool, network, endpoint, expected));
         }
     }
 }
