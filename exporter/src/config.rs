@@ -26,7 +26,7 @@ pub use url::{Secret, Url};
 pub const DEFAULT_FILE: &str = "exporter.yml";
 
 /// No more mistakes of a file are shown: each costs a look through the file for its line.
-const MOST_MISTAKES: usize = 10;
+const MOST_MISTAKES: usize = 20;
 
 /// What holds for a network that does not say otherwise.
 mod defaults {

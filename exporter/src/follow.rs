@@ -44,6 +44,7 @@ use memory::EndpointMemory;
 use save::Saver;
 use source::Source;
 use sync::{CatchUp, Judgement};
+use windows::Bisection;
 
 /// While catching up, head and views are read this often.
 const CATCH_UP_TIME: Duration = Duration::from_secs(5);
@@ -94,6 +95,8 @@ struct Follower {
     history: History,
     /// Configured, or what the network was before: another chain is never followed.
     chain_id: Option<u64>,
+    /// The search for the block at which the history begins, while it goes on.
+    search: Option<Bisection>,
     /// Counters never fall below what was exposed.
     last_exposed: Counts,
     catch_up: CatchUp,
@@ -126,6 +129,7 @@ impl Follower {
             memories: network.endpoints.iter().map(memory).collect(),
             history: History::new(network.start_block),
             chain_id: network.chain_id,
+            search: None,
             last_exposed: Counts::default(),
             catch_up: CatchUp::default(),
             recomputing: false,
@@ -323,7 +327,9 @@ impl Follower {
     async fn find_first_block(&mut self, source: &Source) -> Result<Option<u64>, CycleError> {
         if self.history.first_block.is_none() && self.snapshot.views.exists == Some(true) {
             let range = self.network.max_block_range;
-            let first = beginning::find(source, &self.network.name, range).await?;
+            let search = self.search.get_or_insert_with(|| Bisection::new(None, source.head.number));
+            let first = beginning::find(source, search, &self.network.name, range).await?;
+            self.search = None;
             tracing::info!(network = %self.network.name, block = first, "history begins");
             self.history.begins_at(first);
         }

@@ -297,7 +297,15 @@ fn class(reason: &[u8]) -> &'static str {
 
 fn sanitised(reason: &[u8]) -> String {
     let text = String::from_utf8_lossy(reason);
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(128).collect()
+    let shown = text.chars().filter(|c| !is_invisible(*c));
+    shown.map(|c| if c.is_control() { ' ' } else { c }).take(128).collect()
+}
+
+/// What reorders text, breaks a line of it or does not show; those that reasons in tests may hold.
+fn is_invisible(c: char) -> bool {
+    let [c, soft_hyphen, byte_order_mark] = [c, '\u{ad}', '\u{feff}'].map(u32::from);
+    let blocks = [0x200b..=0x200f, 0x2028..=0x202e, 0x2060..=0x206f, 0xfe00..=0xfe0f, 0xe0000..=0xe0fff];
+    c == soft_hyphen || c == byte_order_mark || c == 0x61c || blocks.iter().any(|block| block.contains(&c))
 }
 
 /// The nearest float, by way of the decimal digits.

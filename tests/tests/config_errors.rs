@@ -117,17 +117,17 @@ async fn what_is_huge_or_deep_is_refused_in_no_time() {
     let mappings = format!("networks: {}", "{a: ".repeat(60_000));
     let dashes = format!("networks: {}", "\n- -".repeat(60_000));
     for (text, expected) in [
-        (keys, "and 21991 more mistakes"),
-        (networks, "and 39990 more mistakes"),
+        (keys, "and 21981 more mistakes"),
+        (networks, "and 39980 more mistakes"),
         (lists, "nested too deep"),
         (mappings, "nested too deep"),
-        (dashes, "and 59990 more mistakes"),
+        (dashes, "and 59980 more mistakes"),
     ] {
         // `run` waits 20 s; what grew with the square took minutes.
         let finished = Launch::config(&text).arg("--config.check").run().await;
         assert_eq!(finished.status.code(), Some(1));
         assert!(finished.stderr.contains(expected), "{}", finished.stderr);
-        assert!(finished.stderr.lines().count() <= 11, "{}", finished.stderr);
+        assert!(finished.stderr.lines().count() <= 21, "{}", finished.stderr);
     }
 }
 

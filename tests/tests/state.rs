@@ -150,7 +150,7 @@ async fn an_endpoint_of_another_chain_than_the_saved_one_is_not_used_until_it_is
     rig.setup.chain_id = None;
     rig.proxy.set(Fault::WrongChain);
     let exporter = rig.exporter().await;
-    let refused = "one of another chain is never used";
+    let refused = "endpoint is on another chain and is not used";
     exporter.wait_for_line(refused, PATIENCE, |line| line.contains(refused)).await;
     rig.proxy.clear();
     let text = rig.read(&exporter).await;

@@ -175,6 +175,7 @@ impl Follower {
     /// Begins with nothing; counters that were exposed hold.
     pub(super) fn restart(&mut self, from: Option<u64>) {
         self.history.restart(from);
+        self.search = None;
         self.memories.iter_mut().for_each(super::memory::EndpointMemory::stop_waiting);
         self.recomputing = self.snapshot.synced;
     }

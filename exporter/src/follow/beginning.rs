@@ -5,9 +5,13 @@ use super::source::{Persistence, Source};
 use super::windows::Bisection;
 
 /// The block at which the contract first has code, known to have some at the head; 0 with a warning where
-/// the endpoint provably has no old state.
-pub(super) async fn find(source: &Source, network: &str, range: u64) -> Result<u64, CycleError> {
-    let mut search = Bisection::new(None, source.head.number);
+/// the endpoint provably has no old state. What `search` has found stays found when a call fails.
+pub(super) async fn find(
+    source: &Source,
+    search: &mut Bisection,
+    network: &str,
+    range: u64,
+) -> Result<u64, CycleError> {
     while let Some(block) = search.question() {
         let mut code = source.code_at(block, Persistence::Some).await?;
         if code.is_none() {
@@ -25,6 +29,8 @@ pub(super) async fn find(source: &Source, network: &str, range: u64) -> Result<u
             return Ok(0);
         };
         search.answer(block, code);
+        // What was found stays found, so this use of the endpoint got something done.
+        source.endpoint.record_completed();
     }
     Ok(search.first())
 }

@@ -55,8 +55,7 @@ pub(super) fn decide(error: &CycleError, known: Known) -> Next {
         CycleError::Contradiction(_) => return Next::Report,
         // What fails in passing was tried again already. Late logs need time or another endpoint.
         CycleError::Rpc(_) | CycleError::Late(_) | CycleError::Unusable(_) => false,
-        CycleError::Range { blocks: 1, error, .. } => error.kind.is_behind() && known.tries < TRIES,
-        CycleError::Range { .. } => known.smaller || known.tries < TRIES,
+        CycleError::Range { .. } => known.smaller,
         CycleError::Inconsistent(_) => known.tries < TRIES,
     };
     if again && known.healthy { Next::Again } else { Next::Failover }
@@ -126,18 +125,14 @@ mod tests {
         let error = |kind| rpc::Error::new(kind, "");
         let range = |blocks, kind| CycleError::Range { blocks, first: 1, error: error(kind) };
         let refused = ErrorKind::Rpc(Refusal::Other);
-        let behind = ErrorKind::Rpc(Refusal::NoBlock);
         let text = String::new;
         for (error, tries, smaller, healthy, next) in [
             (CycleError::Rpc(error(ErrorKind::Timeout)), 1, false, false, Failover),
             (CycleError::Rpc(error(refused)), 1, false, true, Failover),
             (range(9, refused), 9, true, true, Again),
             (range(9, ErrorKind::Timeout), 1, true, false, Failover),
-            (range(9, refused), 1, false, true, Again),
-            (range(9, refused), 3, false, true, Failover),
+            (range(9, refused), 1, false, true, Failover),
             (range(1, refused), 1, false, true, Failover),
-            (range(1, behind), 1, false, true, Again),
-            (range(1, behind), 3, false, true, Failover),
             (CycleError::Inconsistent(text()), 2, false, true, Again),
             (CycleError::Inconsistent(text()), 3, false, true, Failover),
             (CycleError::Late(text()), 1, false, true, Failover),

@@ -133,7 +133,7 @@ pub(crate) fn entrypoint(dir: &Path, alertmanager: &Path, env: &[(&str, &str)]) 
     }
     let mut config = fs::read_to_string(alerting().join("alertmanager.yml")).unwrap();
     for (shipped, short) in [
-        ("group_wait: 10s", "group_wait: 500ms"),
+        ("group_wait: 10s", "group_wait: 2s"),
         ("group_interval: 1m", "group_interval: 1s"),
         ("group_interval: 30s", "group_interval: 1s"),
         ("repeat_interval: 50s", "repeat_interval: 1s"),

@@ -114,7 +114,7 @@ async fn hostile_numbers_and_reasons_give_right_numbers_and_valid_texts() {
         (b"two\nlines\r\n\tand a tab", "two lines   and a tab"),
         (b"nul\0 bell\x07 \x1b[31mred", "nul  bell   [31mred"),
         (b"invalid \xff\xfe and cut \xe2\x82", "invalid \u{fffd}\u{fffd} and cut \u{fffd}"),
-        ("\u{202e}txt \u{1f600}\u{85}".as_bytes(), "\u{202e}txt \u{1f600} "),
+        ("\u{202e}txt \u{1f600}\u{85}".as_bytes(), "txt \u{1f600} "),
         (&[b'x'; 256], &"x".repeat(128)),
         (b"", ""),
     ];

@@ -14,6 +14,9 @@ use crate::rpc::reply::{batch_replies, single_reply};
 use crate::rpc::retry::{self, Next};
 use crate::rpc::{Answer, Call, Error, ErrorKind, Method, Outcome};
 
+/// So few calls are not refused for their number.
+const FEW: u64 = 8;
+
 /// What became of calls that one replica had to answer together.
 #[derive(Debug)]
 pub enum Batched {
@@ -59,7 +62,7 @@ impl Endpoint {
             self.memory().calls.observe(match failure.as_ref().map(|error| error.kind) {
                 None => Asked::Answered { size, logs: 0 },
                 // Each call of a batch may count against the rate.
-                Some(ErrorKind::Timeout | ErrorKind::RateLimited) => Asked::Refused { size },
+                Some(ErrorKind::Timeout | ErrorKind::RateLimited) if size > FEW => Asked::Refused { size },
                 Some(_) => Asked::Failed,
             });
             answers.extend(of_part);
