@@ -42,6 +42,8 @@ pub(super) fn next(error: &Error, method: Method, retries: u32, healthy: bool) -
             asked => (RETRIES, asked.unwrap_or(RATE_LIMIT_PAUSE)),
         },
         ErrorKind::Broken | ErrorKind::Http(_) | ErrorKind::Unreadable => (RETRIES, PAUSE * (1 << retries)),
+        // Not there, or not indexed yet: what goes on is a matter of waiting.
+        ErrorKind::Empty if method == Method::GetLogs => (1, Duration::ZERO),
         // The next answer may come from a replica that has the block.
         ErrorKind::Empty | ErrorKind::Rpc(Refusal::NoBlock) => (RETRIES, Duration::ZERO),
         // A range that is too wide is refused in the words and with the codes of these.
@@ -73,7 +75,7 @@ mod tests {
             (ErrorKind::Http(413), 0, 0, 0),
             (ErrorKind::RateLimited, 2, 2, 0),
             (ErrorKind::TooLarge, 0, 0, 0),
-            (ErrorKind::Empty, 2, 2, 2),
+            (ErrorKind::Empty, 1, 2, 2),
             (ErrorKind::Unreadable, 2, 2, 2),
             (ErrorKind::Rpc(Refusal::Reverted), 0, 0, 0),
             (ErrorKind::Rpc(Refusal::NoState), 0, 0, 0),
