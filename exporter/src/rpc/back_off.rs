@@ -60,15 +60,21 @@ impl BackOff {
         self.failures == 0
     }
 
-    /// An exchange that was `started` then failed, and the server may have asked for a rest. Exchanges that
-    /// were under way together fail together, and count once.
-    pub(super) fn record_failure(&mut self, started: Instant, now: Instant, asked: Option<Duration>) -> News {
+    /// An exchange that was `started` then failed, the last of `row` in a row, and the server may have asked for a
+    /// rest. Exchanges that were under way together fail together, and count once.
+    pub(super) fn record_failure(
+        &mut self,
+        row: u32,
+        started: Instant,
+        now: Instant,
+        asked: Option<Duration>,
+    ) -> News {
         if self.failures > 0 && self.failed_at.is_some_and(|failed| started <= failed) {
             self.rest(now, asked, self.failures);
             return News::None;
         }
         let news = if self.failures == 0 && self.unproductive == 0 { News::Failed } else { News::None };
-        self.failures = self.failures.saturating_add(1);
+        self.failures = self.failures.saturating_add(row);
         self.failed_at = Some(now);
         self.rest(now, asked, self.failures.max(self.unproductive));
         news
@@ -120,11 +126,11 @@ mod tests {
     fn a_failure_rests_a_trial_shows_a_success_ends_it() {
         let (mut back_off, mut now) = (BackOff::default(), Instant::now());
         assert_eq!(back_off.state(now), State::Healthy);
-        assert_eq!(back_off.record_failure(now, now, None), News::Failed);
+        assert_eq!(back_off.record_failure(1, now, now, None), News::Failed);
         assert!(matches!(back_off.state(now), State::Resting { .. }));
         now += 2 * SECOND;
         assert_eq!(back_off.state(now), State::OnTrial);
-        assert_eq!(back_off.record_failure(now, now, None), News::None);
+        assert_eq!(back_off.record_failure(1, now, now, None), News::None);
         now += 2 * LONGEST;
         assert_eq!(back_off.record_success(now), News::Recovered { failures: 2 });
         assert_eq!(back_off.state(now), State::Healthy);
@@ -134,7 +140,7 @@ mod tests {
     fn rests_grow_with_failures_in_a_row_alone() {
         let (mut back_off, mut now) = (BackOff::default(), Instant::now());
         for row in 0..9 {
-            back_off.record_failure(now, now, None);
+            back_off.record_failure(1, now, now, None);
             let State::Resting { until } = back_off.state(now) else { panic!("no rest") };
             let expected = FIRST.saturating_mul(1 << row).min(LONGEST);
             let rest = until - now;
@@ -142,16 +148,25 @@ mod tests {
             now = until;
         }
         back_off.record_success(now);
-        back_off.record_failure(now, now, None);
+        back_off.record_failure(1, now, now, None);
         let State::Resting { until } = back_off.state(now) else { panic!("no rest") };
         assert!(until - now <= FIRST.mul_f64(1.25));
+    }
+
+    #[test]
+    fn retries_are_failures_in_a_row() {
+        let (mut back_off, now) = (BackOff::default(), Instant::now());
+        assert_eq!(back_off.record_failure(3, now, now, None), News::Failed);
+        let State::Resting { until } = back_off.state(now) else { panic!("no rest") };
+        assert!(until - now >= (4 * FIRST).mul_f64(0.75), "{:?}", until - now);
+        assert_eq!(back_off.record_success(now), News::Recovered { failures: 3 });
     }
 
     #[test]
     fn exchanges_that_fail_together_count_once() {
         let (mut back_off, start) = (BackOff::default(), Instant::now());
         for after in 1..=3 {
-            back_off.record_failure(start, start + after * SECOND, None);
+            back_off.record_failure(1, start, start + after * SECOND, None);
         }
         assert_eq!(back_off.record_success(start + 4 * SECOND), News::Recovered { failures: 1 });
     }
@@ -178,7 +193,7 @@ mod tests {
     fn what_the_server_asks_for_is_kept_to_until_an_answer_shows_better() {
         let (mut back_off, now) = (BackOff::default(), Instant::now());
         let minute = 60 * SECOND;
-        back_off.record_failure(now, now, Some(minute));
+        back_off.record_failure(1, now, now, Some(minute));
         back_off.record_unproductive(now);
         // One that was under way when the other failed.
         assert_eq!(back_off.record_success(now - SECOND), News::None);

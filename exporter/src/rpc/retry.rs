@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Error, ErrorKind, Method, Refusal};
 
 /// A call is sent again this often.
-const RETRIES: u32 = 2;
+const RETRIES: u32 = 3;
 
 /// The first pause; it doubles with each retry.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -54,7 +54,8 @@ pub(super) fn next(error: &Error, method: Method, retries: u32, healthy: bool) -
         return Next::GiveUp;
     }
     // The jitter keeps calls that failed together from coming back together; never sooner than asked for.
-    Next::Again { after: pause.mul_f64(1.0 + fastrand::f64() / 2.0) }
+    let jitter = if error.retry_after.is_some() { 0.125 } else { 0.5 };
+    Next::Again { after: pause.mul_f64(1.0 + jitter * fastrand::f64()) }
 }
 
 #[cfg(test)]
@@ -70,18 +71,18 @@ mod tests {
         for (kind, logs, other, on_trial) in [
             (ErrorKind::Timeout, 0, 0, 0),
             (ErrorKind::Connect, 0, 0, 0),
-            (ErrorKind::Broken, 2, 2, 0),
-            (ErrorKind::Http(502), 2, 2, 0),
+            (ErrorKind::Broken, 3, 3, 0),
+            (ErrorKind::Http(502), 3, 3, 0),
             (ErrorKind::Http(413), 0, 0, 0),
-            (ErrorKind::RateLimited, 2, 2, 0),
+            (ErrorKind::RateLimited, 3, 3, 0),
             (ErrorKind::TooLarge, 0, 0, 0),
-            (ErrorKind::Empty, 1, 2, 2),
-            (ErrorKind::Unreadable, 2, 2, 2),
+            (ErrorKind::Empty, 1, 3, 3),
+            (ErrorKind::Unreadable, 3, 3, 3),
             (ErrorKind::Rpc(Refusal::Reverted), 0, 0, 0),
             (ErrorKind::Rpc(Refusal::NoState), 0, 0, 0),
-            (ErrorKind::Rpc(Refusal::NoBlock), 2, 2, 2),
-            (ErrorKind::Rpc(Refusal::Internal), 0, 2, 2),
-            (ErrorKind::Rpc(Refusal::Other), 0, 2, 2),
+            (ErrorKind::Rpc(Refusal::NoBlock), 3, 3, 3),
+            (ErrorKind::Rpc(Refusal::Internal), 0, 3, 3),
+            (ErrorKind::Rpc(Refusal::Other), 0, 3, 3),
         ] {
             let error = Error::new(kind, "");
             assert_eq!(retries(&error, Method::GetLogs, true), logs, "{kind:?}");

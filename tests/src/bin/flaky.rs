@@ -34,7 +34,7 @@ const METHODS: [&str; 5] = ["eth_chainId", "eth_getBlockByNumber", "eth_getCode"
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long an endpoint that always fails is watched.
-const WATCHED: Duration = Duration::from_secs(30);
+const WATCHED: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() {

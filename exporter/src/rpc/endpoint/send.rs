@@ -34,8 +34,8 @@ type Exchange = Result<Vec<Answer>, Error>;
 enum Batch {
     /// One outcome each, in their order.
     Answered(Vec<Answer>),
-    /// Each try failed alike, perhaps for being a batch.
-    Refused(Error),
+    /// Each of its tries failed alike, perhaps for being a batch.
+    Refused { error: Error, tries: u32 },
     /// The endpoint failed.
     Failed(Error),
 }
@@ -43,7 +43,7 @@ enum Batch {
 impl Endpoint {
     /// Sends one call.
     pub async fn ask(&self, call: Call) -> Answer {
-        self.single(&call).await
+        self.single(&call, 0).await
     }
 
     /// Sends calls that do not depend on each other: one outcome each, in their order, with as many in one
@@ -81,20 +81,20 @@ impl Endpoint {
         }
         match self.batch(calls, bound).await {
             Batch::Answered(answers) => Batched::Answered(answers),
-            Batch::Refused(error) => Batched::Refused(error),
+            Batch::Refused { error, .. } => Batched::Refused(error),
             Batch::Failed(error) => Batched::Answered(vec![Err(error); calls.len()]),
         }
     }
 
     async fn send_part(&self, calls: &[Call]) -> Vec<Answer> {
         if calls.len() < 2 || !self.batches() {
-            return self.unbatched(calls).await;
+            return self.unbatched(calls, 0).await;
         }
         match self.batch(calls, calls.len()).await {
             Batch::Answered(answers) => answers,
-            Batch::Refused(error) => {
+            Batch::Refused { error, tries } => {
                 // They may pass one by one; otherwise the endpoint is ill, and that says nothing about batches.
-                let answers = self.unbatched(calls).await;
+                let answers = self.unbatched(calls, tries).await;
                 let passed =
                     |answer: &Answer| matches!(answer, Ok(_) | Err(Error { kind: ErrorKind::Rpc(_), .. }));
                 if answers.iter().all(passed) && answers.iter().any(Result::is_ok) {
@@ -112,27 +112,31 @@ impl Endpoint {
         let (mut answers, mut from) = (Vec::new(), 0);
         // The tries of the whole batch failed alike, so far.
         let mut alike: Option<ErrorKind> = None;
+        // Exchanges that failed since one succeeded.
+        let mut row = 0;
         for retries in 0.. {
             let started = Instant::now();
             let failed = match self.exchange(&calls[from..]).await {
                 Ok(of_part) => {
+                    row = 0;
                     answers.truncate(from);
                     answers.extend(of_part);
                     if is_split(calls, &answers) {
-                        return Batch::Refused(self.give_up_split_batches());
+                        return Batch::Refused { error: self.give_up_split_batches(), tries: 0 };
                     }
                     self.worth_retrying(calls, &answers, retries)
                 }
                 Err(error) => {
+                    row += 1;
                     let same = retries == 0 || alike == Some(error.kind);
                     alike = Some(error.kind).filter(|_| same);
                     match self.retry(&error, calls[from].method, retries) {
                         Next::Again { after } => Some((from, after)),
                         Next::GiveUp if from == 0 && alike.is_some_and(may_be_the_batch) => {
-                            return Batch::Refused(error);
+                            return Batch::Refused { error, tries: retries + 1 };
                         }
                         Next::GiveUp => {
-                            self.record_failure(&error, started);
+                            self.record_failure(&error, row, started);
                             return Batch::Failed(error);
                         }
                     }
@@ -140,7 +144,7 @@ impl Endpoint {
             };
             let Some((first, after)) = failed else {
                 if let Some(error) = answers.iter().find_map(endpoint_failure) {
-                    self.record_failure(error, started);
+                    self.record_failure(error, 1, started);
                 }
                 break;
             };
@@ -170,10 +174,11 @@ impl Endpoint {
         Error::new(ErrorKind::Unreadable, why)
     }
 
-    async fn unbatched(&self, calls: &[Call]) -> Vec<Answer> {
+    /// Calls in an exchange each; `tries` of them in one failed just now.
+    async fn unbatched(&self, calls: &[Call], mut tries: u32) -> Vec<Answer> {
         let mut answers = Vec::with_capacity(calls.len());
         for call in calls {
-            answers.push(self.single(call).await);
+            answers.push(self.single(call, std::mem::take(&mut tries)).await);
             if let Some(error) = answers.last().and_then(endpoint_failure).cloned() {
                 answers.resize_with(calls.len(), || Err(error.clone()));
                 break;
@@ -182,8 +187,8 @@ impl Endpoint {
         answers
     }
 
-    async fn single(&self, call: &Call) -> Answer {
-        for retries in 0.. {
+    async fn single(&self, call: &Call, tries: u32) -> Answer {
+        for retries in tries.. {
             let started = Instant::now();
             let answer = self.exchange(std::slice::from_ref(call)).await;
             let answer = answer.and_then(|mut answers| answers.pop().unwrap_or_else(|| Err(no_answer())));
@@ -191,7 +196,7 @@ impl Endpoint {
             match self.retry(error, call.method, retries) {
                 Next::Again { after } => sleep(after).await,
                 Next::GiveUp => {
-                    self.record_failure(error, started);
+                    self.record_failure(error, retries + 1, started);
                     return answer;
                 }
             }
@@ -263,10 +268,11 @@ impl Endpoint {
         answers
     }
 
-    /// Records a failure of the endpoint itself, once retries are used up.
-    fn record_failure(&self, error: &Error, started: Instant) {
+    /// Records a failure of the endpoint itself, the last of `row`, once retries are used up.
+    fn record_failure(&self, error: &Error, row: u32, started: Instant) {
         if error.kind.is_endpoint_failure() {
-            let news = self.memory().back_off.record_failure(started, Instant::now(), error.retry_after);
+            let (now, asked) = (Instant::now(), error.retry_after);
+            let news = self.memory().back_off.record_failure(row, started, now, asked);
             self.log_failure(news, &error.message);
         }
     }
