@@ -15,8 +15,8 @@ const MOST_NEAR: u64 = 1000;
 /// How many headers are read in one exchange.
 const NEAR_RANGE: u64 = 32;
 
-/// An answer with more logs than this makes the next ranges smaller, which bounds the memory.
-const MANY_LOGS: usize = 400;
+/// An answer with more logs than this, about a megabyte, makes the next ranges smaller, which bounds the memory.
+const MANY_LOGS: usize = 2000;
 
 /// The size of the first range, of which nothing is known yet.
 const FIRST_RANGE: u64 = 100;

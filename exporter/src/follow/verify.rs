@@ -16,7 +16,8 @@ use crate::proof::{self, Witness};
 /// one false alarm in two days at most.
 const FALSE_POSITIVE_RATE: f64 = 1e-5;
 
-/// The same for blocks in which the contract did log something, of which there are fewer.
+/// The same for blocks near the head in which the contract did log something, of which there are fewer. Far below the
+/// head nothing is late, and the answer to the request by hash stands.
 const FALSE_POSITIVE_RATE_LOGGED: f64 = 1e-4;
 
 /// A block with logs is not asked for again where its bloom is so full that it would nearly always hit.
@@ -205,7 +206,11 @@ impl Candidate {
     /// A header is missing.
     pub(super) fn prove(self) -> Result<ProvenRange, Incomplete> {
         let is_unmatched = |header: &&Header| {
-            let limit = |logged| if logged { FALSE_POSITIVE_RATE_LOGGED } else { FALSE_POSITIVE_RATE };
+            let limit = |logged| match (logged, self.fetch.near_head) {
+                (false, _) => FALSE_POSITIVE_RATE,
+                (true, true) => FALSE_POSITIVE_RATE_LOGGED,
+                (true, false) => 0.0,
+            };
             self.chance(header).is_some_and(|(logged, rate)| rate < limit(logged))
         };
         let unmatched = self.headers.values().find(is_unmatched).map(|header| header.block.number);
