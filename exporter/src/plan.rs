@@ -81,6 +81,8 @@ pub struct Sizer {
     streak: u32,
     /// Where the last request began that came to nothing without a refusal.
     failed_at: Option<u64>,
+    /// The last size that came to nothing without a refusal. Twice is one.
+    suspect: Option<u64>,
     announced: bool,
 }
 
@@ -137,7 +139,7 @@ impl Sizer {
     /// Begins small and grows up to `most`.
     pub fn new(most: u64) -> Self {
         let now = most.min(FIRST_RANGE);
-        Self { most, now, refused: None, streak: 0, failed_at: None, announced: false }
+        Self { most, now, refused: None, streak: 0, failed_at: None, suspect: None, announced: false }
     }
 
     /// The size to ask for.
@@ -151,13 +153,16 @@ impl Sizer {
         match asked {
             Asked::Answered { size, logs } => return self.answered(size, logs),
             Asked::Refused { size } => {
-                self.refused = Some(self.refused.map_or(size, |least| least.min(size)));
+                self.refuse(size);
                 self.shrink(size);
             }
             Asked::TooLarge { size } => self.shrink(size),
             // An endpoint that is silent for less than it is allowed is hardly so for the size.
             Asked::Unanswered { size, at } => {
                 if self.again(at) || size >= self.now {
+                    if self.suspect.replace(size).is_some_and(|suspect| size >= suspect) {
+                        self.refuse(size);
+                    }
                     self.shrink(size);
                 }
             }
@@ -169,6 +174,10 @@ impl Sizer {
             Asked::Failed => {}
         }
         if self.now < before { Change::Smaller } else { Change::None }
+    }
+
+    fn refuse(&mut self, size: u64) {
+        self.refused = Some(self.refused.map_or(size, |least| least.min(size)));
     }
 
     fn shrink(&mut self, size: u64) {
@@ -193,7 +202,7 @@ impl Sizer {
         self.streak += 1;
         if self.streak.is_multiple_of(STREAK) && self.now < self.most {
             if self.streak >= LONG_STREAK {
-                self.refused = None;
+                (self.refused, self.suspect) = (None, None);
             }
             let double = self.now.saturating_mul(2);
             let below = self.refused.map_or(double, |refused| self.now + (refused - self.now) / 2);
@@ -284,6 +293,22 @@ mod tests {
             let changes: Vec<_> = outcomes.iter().map(|outcome| sizer.observe(*outcome)).collect();
             assert_eq!((changes.last(), sizer.size()), (Some(&last), left), "{outcomes:?}");
         }
+    }
+
+    #[test]
+    fn a_cap_that_is_never_put_into_words_is_met_a_few_times_only() {
+        let (mut sizer, mut met, mut at) = (Sizer::new(10_000), 0, 0);
+        for _ in 0..200 {
+            let size = sizer.size();
+            if size > 10 {
+                met += 1;
+                sizer.observe(Asked::Unanswered { size, at });
+            } else {
+                at += size;
+                sizer.observe(Asked::Answered { size, logs: 0 });
+            }
+        }
+        assert!(met <= 8 && sizer.size() == 10, "{met} times, {}", sizer.size());
     }
 
     #[test]

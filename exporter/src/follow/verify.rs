@@ -144,7 +144,7 @@ impl Candidate {
         let (logs, alike) = chain::unite(std::mem::take(&mut self.logs), &logs);
         self.logs = logs;
         self.seconded = alike && of_another;
-        Ok(())
+        self.leave_out_orphaned()
     }
 
     /// The blocks with logs whose headers are to be read, for their times, their hashes and their blooms.
@@ -161,18 +161,28 @@ impl Candidate {
     /// # Errors
     /// The headers are not of one branch; near the head, logs of another one.
     pub(super) fn add_headers(&mut self, headers: Vec<Header>) -> Result<(), Incomplete> {
-        for header in headers {
-            let BlockRef { number, hash, .. } = header.block;
-            if self.logs_of(number).iter().any(|log| log.block_hash != hash) {
-                if self.fetch.near_head {
-                    return Err(Incomplete(format!("logs and header of block {number} differ")));
-                }
-                self.logs.retain(|log| log.block != number || log.block_hash == hash);
-                self.orphaned.insert(number);
-            }
-            self.headers.insert(number, header);
-        }
+        self.headers.extend(headers.into_iter().map(|header| (header.block.number, header)));
+        self.leave_out_orphaned()?;
         chain::linked(self.headers.values())
+    }
+
+    fn leave_out_orphaned(&mut self) -> Result<(), Incomplete> {
+        let Self { headers, orphaned, logs, .. } = self;
+        let before = orphaned.len();
+        logs.retain(|log| {
+            let is_orphaned =
+                headers.get(&log.block).is_some_and(|header| header.block.hash != log.block_hash);
+            if is_orphaned {
+                orphaned.insert(log.block);
+            }
+            !is_orphaned
+        });
+        match orphaned.last() {
+            Some(number) if self.fetch.near_head && orphaned.len() > before => {
+                Err(Incomplete(format!("logs and header of block {number} differ")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The blocks that may hold more logs than came: those are to be asked for by hash.
@@ -317,6 +327,10 @@ mod tests {
         far.add_block(&header(12), vec![stale.clone(), log(12, 1)]).unwrap();
         assert!(far.doubtful().is_empty());
         assert_eq!(far.prove().unwrap().logs, 1);
+        // In a second answer, too, also of a block whose header is known already.
+        let mut far = candidate(vec![], false, bloom(0));
+        far.add_second(vec![Log { block_hash: H256::repeat_byte(7), ..log(20, 0) }], true).unwrap();
+        assert_eq!((far.doubtful().len(), far.prove().unwrap().logs), (1, 0));
         let mut near = candidate(vec![stale], true, bloom(0));
         let error = near.add_headers(vec![header(12)]).unwrap_err();
         assert_eq!(error.0, "logs and header of block 12 differ");

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use super::{Error, ErrorKind, Method, Refusal};
 
-/// A call is sent again this often.
+/// A call that had no answer is sent again this often.
 const RETRIES: u32 = 3;
+
+/// A call whose answer is an error, or none of JSON-RPC, is sent again this often.
+const RETRIES_ANSWERED: u32 = 2;
 
 /// The first pause; it doubles with each retry.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -41,14 +44,15 @@ pub(super) fn next(error: &Error, method: Method, retries: u32, healthy: bool) -
             Some(asked) if asked > LONGEST_PAUSE => (0, asked),
             asked => (RETRIES, asked.unwrap_or(RATE_LIMIT_PAUSE)),
         },
-        ErrorKind::Broken | ErrorKind::Http(_) | ErrorKind::Unreadable => (RETRIES, PAUSE * (1 << retries)),
+        ErrorKind::Http(400..=499) | ErrorKind::Unreadable => (RETRIES_ANSWERED, PAUSE * (1 << retries)),
+        ErrorKind::Broken | ErrorKind::Http(_) => (RETRIES, PAUSE * (1 << retries)),
         // Not there, or not indexed yet: what goes on is a matter of waiting.
         ErrorKind::Empty if method == Method::GetLogs => (1, Duration::ZERO),
         // The next answer may come from a replica that has the block.
-        ErrorKind::Empty | ErrorKind::Rpc(Refusal::NoBlock) => (RETRIES, Duration::ZERO),
+        ErrorKind::Empty | ErrorKind::Rpc(Refusal::NoBlock) => (RETRIES_ANSWERED, Duration::ZERO),
         // A range that is too wide is refused in the words and with the codes of these.
         ErrorKind::Rpc(Refusal::Internal | Refusal::Other) if method == Method::GetLogs => (0, PAUSE),
-        ErrorKind::Rpc(Refusal::Internal | Refusal::Other) => (RETRIES, PAUSE * (1 << retries)),
+        ErrorKind::Rpc(Refusal::Internal | Refusal::Other) => (RETRIES_ANSWERED, PAUSE * (1 << retries)),
     };
     if retries >= allowed || (error.kind.is_endpoint_failure() && !healthy) {
         return Next::GiveUp;
@@ -76,13 +80,14 @@ mod tests {
             (ErrorKind::Http(413), 0, 0, 0),
             (ErrorKind::RateLimited, 3, 3, 0),
             (ErrorKind::TooLarge, 0, 0, 0),
-            (ErrorKind::Empty, 1, 3, 3),
-            (ErrorKind::Unreadable, 3, 3, 3),
+            (ErrorKind::Http(405), 2, 2, 0),
+            (ErrorKind::Empty, 1, 2, 2),
+            (ErrorKind::Unreadable, 2, 2, 2),
             (ErrorKind::Rpc(Refusal::Reverted), 0, 0, 0),
             (ErrorKind::Rpc(Refusal::NoState), 0, 0, 0),
-            (ErrorKind::Rpc(Refusal::NoBlock), 3, 3, 3),
-            (ErrorKind::Rpc(Refusal::Internal), 0, 3, 3),
-            (ErrorKind::Rpc(Refusal::Other), 0, 3, 3),
+            (ErrorKind::Rpc(Refusal::NoBlock), 2, 2, 2),
+            (ErrorKind::Rpc(Refusal::Internal), 0, 2, 2),
+            (ErrorKind::Rpc(Refusal::Other), 0, 2, 2),
         ] {
             let error = Error::new(kind, "");
             assert_eq!(retries(&error, Method::GetLogs, true), logs, "{kind:?}");

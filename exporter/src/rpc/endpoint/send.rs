@@ -139,8 +139,8 @@ impl Endpoint {
         let (mut answers, mut from) = (Vec::new(), 0);
         // The tries of the whole batch failed alike, so far.
         let mut alike: Option<ErrorKind> = None;
-        // Exchanges that failed since one succeeded.
-        let mut row = 0;
+        // Exchanges that failed since one succeeded, and when the first of them began.
+        let (mut row, mut row_started) = (0, Instant::now());
         for retries in 0.. {
             let started = Instant::now();
             let failed = match self.exchange(&calls[from..]).await {
@@ -154,6 +154,7 @@ impl Endpoint {
                     self.worth_retrying(calls, &answers, retries)
                 }
                 Err(error) => {
+                    row_started = if row == 0 { started } else { row_started };
                     row += 1;
                     let same = retries == 0 || alike == Some(error.kind);
                     alike = Some(error.kind).filter(|_| same);
@@ -166,7 +167,7 @@ impl Endpoint {
                             return Batch::Refused { error, tries: retries + 1 };
                         }
                         Next::GiveUp => {
-                            self.record_failure(&error, row, started);
+                            self.record_failure(&error, row, row_started);
                             return Batch::Failed(error);
                         }
                     }
@@ -218,8 +219,8 @@ impl Endpoint {
     }
 
     async fn single(&self, call: &Call, tries: u32) -> Answer {
+        let started = Instant::now();
         for retries in tries.. {
-            let started = Instant::now();
             let answer = self.exchange(std::slice::from_ref(call)).await;
             let answer = answer.and_then(|mut answers| answers.pop().unwrap_or_else(|| Err(no_answer())));
             let Err(error) = &answer else { return answer };
