@@ -21,6 +21,9 @@ use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method, Refus
 use crate::views::{self, COUNT, WINDOW};
 pub(super) use state::Persistence;
 
+/// No endpoint cuts an answer of so few logs short.
+const FEW_LOGS: usize = 16;
+
 /// How many exchanges for headers go on at once.
 const EXCHANGES_IN_FLIGHT: usize = 3;
 
@@ -87,13 +90,10 @@ impl Source {
 
     async fn prove(&self, fetch: Fetch) -> Result<Fetched, CycleError> {
         let mut candidate = Candidate::new(self.read(fetch.clone()).await?, self.contract)?;
-        let mut second = None;
-        if !fetch.near_head {
-            let (logs, asked) = self.second_answer(&fetch).await?;
-            candidate
-                .add_second(logs, asked.is_some_and(|(_, asked)| matches!(asked, Asked::Answered { .. })))?;
-            second = asked;
-        }
+        let second = match fetch.near_head {
+            true => None,
+            false => self.second_answers(&fetch, &mut candidate).await?,
+        };
         loop {
             let wanted = candidate.headers_wanted();
             candidate.add_headers(self.headers(&wanted).await?)?;
@@ -109,28 +109,45 @@ impl Source {
         }
     }
 
-    /// The logs of a range once more: of another endpoint where there is one that answers, else of this one, whose
-    /// answer may come from another replica.
-    async fn second_answer(&self, fetch: &Fetch) -> Result<(Vec<Log>, Option<(usize, Asked)>), CycleError> {
+    /// Asks for the logs of a range once more: another endpoint, where there is one that answers the same, or this one,
+    /// whose answer may come from another replica, and in smaller and smaller parts until no log is new.
+    async fn second_answers(
+        &self,
+        fetch: &Fetch,
+        candidate: &mut Candidate,
+    ) -> Result<Option<(usize, Asked)>, CycleError> {
+        let blocks = size_of(fetch);
         let mut asked = None;
         if let Some(Second { endpoint, size }) = &self.second {
-            let (logs, became) = match self.logs_in_parts(endpoint, fetch.blocks.clone(), *size).await {
+            let (became, settled) = match self.logs_in_parts(endpoint, fetch.blocks.clone(), *size).await {
                 Ok(logs) => {
-                    let became = Asked::Answered { size: (*size).min(size_of(fetch)), logs: logs.len() };
-                    (Some(logs), became)
+                    let became = Asked::Answered { size: blocks.min(*size), logs: logs.len() };
+                    (became, !candidate.add_second(logs, true)?)
                 }
                 Err(CycleError::Range { blocks, first, error }) => {
-                    (None, asked_of(error.kind, blocks, first))
+                    (asked_of(error.kind, blocks, first), false)
                 }
-                Err(_) => (None, Asked::Failed),
+                Err(_) => (Asked::Failed, false),
             };
             asked = Some((endpoint.index, became));
-            if let Some(logs) = logs {
-                return Ok((logs, asked));
+            if settled {
+                return Ok(asked);
             }
         }
-        let logs = self.logs_in_parts(&self.endpoint, fetch.blocks.clone(), size_of(fetch)).await?;
-        Ok((logs, asked))
+        let mut parts = if candidate.log_count() < FEW_LOGS { 1 } else { 2 };
+        loop {
+            // With the next block: the last one of an answer is where nodes are short of logs.
+            let more = u64::from(parts > 1 && *fetch.blocks.end() < self.head.number);
+            let size = (blocks + more).div_ceil(parts);
+            let wanted = *fetch.blocks.start()..=fetch.blocks.end() + more;
+            let is_new =
+                candidate.add_second(self.logs_in_parts(&self.endpoint, wanted, size).await?, false)?;
+            if !is_new || size == 1 {
+                return Ok(asked);
+            }
+            asked = Some((self.endpoint.index, Asked::TooLarge { size: blocks }));
+            parts *= 2;
+        }
     }
 
     /// The logs of the contract in these blocks as an endpoint has them, in log order.

@@ -138,13 +138,21 @@ impl Candidate {
         Ok(candidate)
     }
 
-    /// What a second answer about the range has more is added; `of_another`: it is another endpoint's.
-    pub(super) fn add_second(&mut self, logs: Vec<Log>, of_another: bool) -> Result<(), Incomplete> {
+    /// How many logs there are so far.
+    pub(super) fn log_count(&self) -> usize {
+        self.logs.len()
+    }
+
+    /// What a second answer about the range has more is added; `of_another`: it is another endpoint's. Returns whether
+    /// there is any.
+    pub(super) fn add_second(&mut self, logs: Vec<Log>, of_another: bool) -> Result<bool, Incomplete> {
+        let before = self.logs.len();
         let logs = chain::arrange(logs, self.fetch.blocks.clone(), self.contract)?;
         let (logs, alike) = chain::unite(std::mem::take(&mut self.logs), &logs);
         self.logs = logs;
         self.seconded = alike && of_another;
-        self.leave_out_orphaned()
+        self.leave_out_orphaned()?;
+        Ok(self.logs.len() > before)
     }
 
     /// The blocks with logs whose headers are to be read, for their times, their hashes and their blooms.
