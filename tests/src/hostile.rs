@@ -10,6 +10,7 @@ mod logs;
 mod mixture;
 mod refusal;
 mod replica;
+mod silent;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -35,7 +36,8 @@ use tokio::task::JoinHandle;
 
 pub use fault::{Fault, Kind};
 pub use refusal::{Cap, RANGES, RATES, Refusal};
-pub use replica::LAG;
+pub use replica::{LAG, STATE};
+pub use silent::{CUT, HOLES, PRUNED};
 
 use mixture::Mixture;
 use transport::{Body, Cut};
@@ -50,7 +52,7 @@ pub struct Proxy {
 /// What the connections of a proxy share.
 struct Shared {
     upstream: Mutex<Uri>,
-    /// A node on another branch.
+    /// A node on another branch, or of another chain.
     rival: Mutex<Option<Uri>>,
     client: Client<HttpConnector, Full<Bytes>>,
     mixture: Mutex<Mixture>,
@@ -143,7 +145,7 @@ impl Proxy {
         self.shared.scale.store(scale, Ordering::Relaxed);
     }
 
-    /// The node that [`Fault::TwoBranches`] asks every other time.
+    /// The node that [`Fault::TwoBranches`] asks every other time, and [`Fault::ChainSwap`] always.
     pub fn rival(&self, url: &str) {
         *lock(&self.shared.rival) = Some(uri(url));
     }
@@ -203,8 +205,8 @@ async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Res
         return Ok(transport::respond(200, "application/json", bytes));
     };
     let rival = lock(&shared.rival).clone();
-    if let (Fault::TwoBranches, Some(rival)) = (fault, rival)
-        && shared.every_other()
+    if let Some(rival) = rival
+        && (fault == Fault::ChainSwap || (fault == Fault::TwoBranches && shared.every_other()))
     {
         let bytes = shared.forward(&rival, body).await.map_err(|_| Cut)?;
         return Ok(transport::respond(200, "application/json", bytes));

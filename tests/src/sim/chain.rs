@@ -36,6 +36,8 @@ pub struct Params {
     pub buffered_per_hour: u64,
     /// Pauses, window changes, new owners.
     pub incidents_per_day: u64,
+    /// The coordination window never changes by itself: no node needs old state.
+    pub steady_window: bool,
     /// Blocks from `latest` back to `safe`.
     pub safe_depth: u64,
     /// Blocks from `latest` back to `finalized`.
@@ -58,6 +60,7 @@ impl Default for Params {
             deployed_at: 10,
             buffered_per_hour: 1200,
             incidents_per_day: 12,
+            steady_window: false,
             safe_depth: 4,
             finalized_depth: 8,
             log_timestamps: true,
