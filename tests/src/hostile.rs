@@ -39,7 +39,7 @@ pub use refusal::{Cap, RANGES, RATES, Refusal};
 pub use replica::{LAG, STATE};
 pub use silent::{CUT, HOLES, PRUNED};
 
-use mixture::Mixture;
+use mixture::{Content, Mixture};
 use transport::{Body, Cut};
 
 /// A running proxy; it ends when dropped.
@@ -63,6 +63,8 @@ struct Shared {
     /// Odd and even requests meet different replicas.
     turn: AtomicU64,
     rng: Mutex<ChaCha8Rng>,
+    /// With [`Proxy::seed_by_content`].
+    content: Mutex<Option<Content>>,
     counts: watch::Sender<Counts>,
 }
 
@@ -103,6 +105,7 @@ impl Proxy {
             scale: AtomicU64::new(1),
             turn: AtomicU64::new(0),
             rng: Mutex::new(ChaCha8Rng::seed_from_u64(0)),
+            content: Mutex::default(),
             counts: watch::Sender::default(),
         });
         let listening = tokio::spawn(listen(listener, shared.clone()));
@@ -132,6 +135,13 @@ impl Proxy {
     /// What is drawn at random from now on follows from this seed, and from the order of the requests.
     pub fn seed(&self, seed: u64) {
         *lock(&self.shared.rng) = ChaCha8Rng::seed_from_u64(seed);
+    }
+
+    /// From now on which fault a request meets follows from this seed, from what it asks for, and from how often
+    /// that was asked before: in whatever order requests come that are sent side by side, they meet the same.
+    pub fn seed_by_content(&self, seed: u64) {
+        self.seed(seed);
+        *lock(&self.shared.content) = Some(Content::new(seed));
     }
 
     /// From now on answers to calls of this method are so late, or up to half as much again, beside any fault;
@@ -193,8 +203,8 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     let body = request.into_body().collect().await.map_err(|_| Cut)?.to_bytes();
-    let fault = lock(&shared.mixture).draw(&mut lock(&shared.rng));
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let fault = shared.draw(&asked);
     shared.count(&asked, fault.is_some());
     let late = shared.delay_of(&asked);
     if !late.is_zero() {
@@ -228,6 +238,15 @@ impl Shared {
                 *counts.calls.entry(method.to_owned()).or_default() += 1;
             }
         });
+    }
+
+    /// What this request meets.
+    fn draw(&self, asked: &Value) -> Option<Fault> {
+        let mixture = lock(&self.mixture);
+        match &mut *lock(&self.content) {
+            Some(content) => mixture.draw(&mut content.rng(members(asked))),
+            None => mixture.draw(&mut lock(&self.rng)),
+        }
     }
 
     fn upstream(&self) -> Uri {

@@ -69,7 +69,7 @@ impl Life {
         for number in 0..plan.endpoints {
             let proxy = Proxy::start(&sim.url()).await;
             proxy.scale(SCALE);
-            proxy.seed(plan.seed.wrapping_mul(8) + number as u64);
+            proxy.seed_by_content(plan.seed.wrapping_mul(8) + number as u64);
             proxy.rival(&stranger.url());
             endpoints.push(proxy);
         }
