@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use web3::types::H160;
 
 pub use fault::{Fault, Kind};
 pub use refusal::{Cap, RANGES, RATES, Refusal};
@@ -54,6 +55,8 @@ struct Shared {
     upstream: Mutex<Uri>,
     /// A node on another branch, or of another chain.
     rival: Mutex<Option<Uri>>,
+    /// Whose events are promised.
+    contract: Mutex<H160>,
     client: Client<HttpConnector, Full<Bytes>>,
     mixture: Mutex<Mixture>,
     /// How late every answer to a call of a method is, fault or none.
@@ -99,6 +102,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: Mutex::new(uri(upstream)),
             rival: Mutex::new(None),
+            contract: Mutex::default(),
             client: Client::builder(TokioExecutor::new()).build_http(),
             mixture: Mutex::default(),
             delays: Mutex::default(),
@@ -158,6 +162,11 @@ impl Proxy {
     /// The node that [`Fault::TwoBranches`] asks every other time, and [`Fault::ChainSwap`] always.
     pub fn rival(&self, url: &str) {
         *lock(&self.shared.rival) = Some(uri(url));
+    }
+
+    /// The contract whose ready [`Fault::BloomFalseOnce`] promises.
+    pub fn contract(&self, contract: H160) {
+        *lock(&self.shared.contract) = contract;
     }
 
     /// From now on another node behind it, as when a chain is begun anew under the same address.

@@ -2,11 +2,12 @@
 //! answer to every call, and spoils it.
 
 use serde_json::{Value, json};
+use web3::types::H160;
 
 use super::fault::Fault;
 use super::refusal::{Cap, Refusal, html};
 use super::transport::{LATE, pause};
-use super::{Shared, logs, quantity, replica, silent};
+use super::{Shared, lock, logs, quantity, replica, silent};
 
 /// Every so many blocks one has more logs than [`Fault::LogsFull`] gives.
 const FULL: u64 = 8;
@@ -119,7 +120,7 @@ async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Resu
         }
     }
     if let Some(result) = answer.get_mut("result") {
-        spoil_header(fault, result);
+        spoil_header(fault, result, *lock(&shared.contract));
     }
     spoil(fault, &mut answer);
     Ok(Reply::Answer(answer))
@@ -214,7 +215,7 @@ fn spoil(fault: Fault, answer: &mut Value) {
 }
 
 /// Faults of block headers, in whatever answer they come.
-fn spoil_header(fault: Fault, result: &mut Value) {
+fn spoil_header(fault: Fault, result: &mut Value, contract: H160) {
     let Some(header) = result.as_object_mut().filter(|it| it.contains_key("logsBloom")) else { return };
     match fault {
         Fault::BloomAbsent => {
@@ -229,7 +230,7 @@ fn spoil_header(fault: Fault, result: &mut Value) {
         Fault::BloomShort => {
             header.insert("logsBloom".to_owned(), json!("0x"));
         }
-        Fault::BloomFalseOnce => silent::promise(header),
+        Fault::BloomFalseOnce => silent::promise(header, contract),
         _ => {}
     }
 }

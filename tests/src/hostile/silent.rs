@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 use web3::ethabi::ethereum_types::{Bloom, BloomInput};
 use web3::signing::keccak256;
-use web3::types::H256;
+use web3::types::{H160, H256};
 
 use super::fault::Fault;
 use super::{Shared, hex, logs, quantity};
@@ -85,12 +85,13 @@ async fn by_range(
     Ok(())
 }
 
-/// Adds what a ready of any transaction adds to a bloom, in some blocks.
-pub(super) fn promise(header: &mut Map<String, Value>) {
+/// Adds what a ready of any transaction of this contract adds to a bloom, in some blocks.
+pub(super) fn promise(header: &mut Map<String, Value>, contract: H160) {
     if !quantity(&header["number"]).is_some_and(|number| number.is_multiple_of(PROMISED)) {
         return;
     }
     let Ok(mut bloom) = serde_json::from_value::<Bloom>(header["logsBloom"].clone()) else { return };
+    bloom.accrue(BloomInput::Raw(contract.as_bytes()));
     for signature in READY {
         bloom.accrue(BloomInput::Raw(topic(signature).as_bytes()));
     }

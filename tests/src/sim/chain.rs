@@ -26,6 +26,9 @@ pub struct Params {
     pub chain_id: u64,
     /// Which contract is deployed.
     pub variant: Variant,
+    /// Where it is, as when a deployer puts it at one address on several chains; `None` for an address that
+    /// follows from seed and chain.
+    pub contract: Option<H160>,
     /// Time between blocks, in whole milliseconds. Blocks faster than a second share timestamps.
     pub block_time: Duration,
     /// Time of block 0, seconds since the Unix epoch.
@@ -55,6 +58,7 @@ impl Default for Params {
             seed: 1,
             chain_id: 1337,
             variant: Variant::Simple,
+            contract: None,
             block_time: Duration::from_secs(2),
             genesis_time: 1_700_000_000,
             deployed_at: 10,
@@ -114,7 +118,8 @@ const CHECKPOINTS: usize = 9;
 impl Chain {
     /// A chain that holds nothing but block 0.
     pub fn new(params: Params) -> Self {
-        let contract_address = event::address(&format!("contract {} {}", params.seed, params.chain_id));
+        let own = || event::address(&format!("contract {} {}", params.seed, params.chain_id));
+        let contract_address = params.contract.unwrap_or_else(own);
         Self {
             contract_address,
             head: 0,

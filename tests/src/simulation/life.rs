@@ -10,7 +10,7 @@ use super::draw::{Deed, Plan};
 use crate::fold;
 use crate::hostile::{Fault, Proxy};
 use crate::process::Exporter;
-use crate::rig::{NETWORK, Oracle, Setup, fallen, named, reached, watch};
+use crate::rig::{NETWORK, Oracle, Setup, fallen, flags, reached, watch};
 use crate::series::Series;
 use crate::sim::{Params, Sim};
 
@@ -54,7 +54,7 @@ struct Life {
     exporter: Exporter,
     /// The last scrape of the process that runs.
     last: Series,
-    /// Something processed was reorganised: counters may hold above the truth.
+    /// Something processed was reorganised, or was said to be uncertain: counters may hold above the truth.
     may_hold: bool,
 }
 
@@ -62,7 +62,8 @@ impl Life {
     async fn start(plan: &Plan) -> Self {
         let sim = Sim::start(plan.params.clone()).await.expect("a simulated chain");
         sim.advance(plan.history);
-        let stranger = Params { chain_id: 7, genesis_time: 1_600_000_000, ..plan.params.clone() };
+        let contract = Some(sim.chain().contract());
+        let stranger = Params { chain_id: 7, genesis_time: 1_600_000_000, contract, ..plan.params.clone() };
         let stranger = Sim::start(stranger).await.expect("another simulated chain");
         stranger.advance(plan.history);
         let mut endpoints = Vec::new();
@@ -130,6 +131,7 @@ impl Life {
             ticks.tick().await;
             let series = self.exporter.scrape().await;
             let fell = fallen(&self.last, &series);
+            self.may_hold |= flags(&series).is_some();
             self.last = series;
             if !fell.is_empty() {
                 return Err(Verdict::Silent(fell.join("; ")));
@@ -157,7 +159,7 @@ impl Life {
         self.sim.advance(QUIET);
         self.settle().await?;
         if std::mem::take(&mut self.may_hold) {
-            // What was shown on another branch is forgotten with the process.
+            // What was shown of another branch, or too early, is forgotten with the process.
             self.stop().await?;
             self.restart(true).await;
             self.settle().await?;
@@ -191,6 +193,7 @@ impl Life {
         let check = |text: &str| {
             let series = Series::parse(text);
             fell = fallen(&self.last, &series);
+            self.may_hold |= flags(&series).is_some();
             self.last = series;
             fell.clone()
         };
@@ -212,13 +215,4 @@ fn spoil(endpoints: &[Proxy], deed: &Deed) {
         let faults: &[Fault] = faults;
         endpoints[*endpoint].mix(faults, *percent);
     }
-}
-
-/// What says that the numbers may not be the truth.
-fn flags(series: &Series) -> Option<String> {
-    let flags = ["tesseract_missing_events", "tesseract_unproven_blocks"]
-        .into_iter()
-        .filter_map(|name| series.get(&named(name)).filter(|value| *value != 0.0).map(|value| (name, value)));
-    let told: Vec<String> = flags.map(|(name, value)| format!("{name} {value}")).collect();
-    (!told.is_empty()).then(|| told.join(", "))
 }
