@@ -72,6 +72,9 @@ impl Life {
             proxy.scale(SCALE);
             proxy.seed_by_content(plan.seed.wrapping_mul(8) + number as u64);
             proxy.rival(&stranger.url());
+            for method in ["eth_getLogs", "eth_getBlockByNumber"] {
+                proxy.delay(method, plan.distance);
+            }
             endpoints.push(proxy);
         }
         let urls: Vec<String> = endpoints.iter().map(Proxy::url).collect();
@@ -102,10 +105,9 @@ impl Life {
                 Deed::Grow(blocks) => {
                     self.sim.advance(*blocks);
                 }
-                Deed::Reorganise(depth) => {
+                Deed::Reorganise { depth, grows } => {
                     self.sim.reorg(*depth);
-                    // No block of the branch that was left passes for the newest.
-                    self.sim.advance(1);
+                    self.sim.advance(u64::from(*grows));
                     self.may_hold |= *depth > self.setup.confirmations;
                 }
                 Deed::Kill { with_state } => {
