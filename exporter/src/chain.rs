@@ -2,7 +2,7 @@
 //!
 //! Pure: parsing and checking only. Knows nothing of the events in the logs.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer};
 use web3::ethabi::ethereum_types::{Bloom, BloomInput};
@@ -32,9 +32,8 @@ pub struct Header {
     pub bloom: Option<Bloom>,
 }
 
-/// A log as the node tells it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A log that is in a block.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {
     /// The contract that logged.
     pub address: H160,
@@ -42,33 +41,22 @@ pub struct Log {
     pub topics: Vec<H256>,
     /// The other parameters.
     pub data: Bytes,
-    block_number: U64,
+    /// Number of its block.
+    pub block: u64,
     /// Hash of its block.
     pub block_hash: H256,
     /// Hash of the Ethereum transaction.
-    pub transaction_hash: H256,
-    log_index: U64,
-    #[serde(default)]
-    removed: bool,
-    /// Only newer nodes tell it, and some as null; what cannot be read counts as absent.
-    #[serde(default, deserialize_with = "quantity_if_any")]
-    block_timestamp: Option<u64>,
+    pub tx_hash: H256,
+    /// The transaction's place in the block.
+    pub tx_index: u64,
+    /// The log's place in the block; on some chains in its transaction.
+    pub index: u64,
 }
 
 impl Log {
-    /// Number of its block.
-    pub fn block(&self) -> u64 {
-        self.block_number.as_u64()
-    }
-
-    /// Its place in the chain: block number and log index.
-    pub fn position(&self) -> (u64, u64) {
-        (self.block_number.as_u64(), self.log_index.as_u64())
-    }
-
-    /// Its block's time, where the node sent it.
-    pub fn time(&self) -> Option<u64> {
-        self.block_timestamp
+    /// Its place in the chain, which orders logs whether they are counted by block or by transaction.
+    pub fn position(&self) -> (u64, u64, u64) {
+        (self.block, self.tx_index, self.index)
     }
 }
 
@@ -91,7 +79,7 @@ pub fn header(raw: &Raw) -> Result<Header, Incomplete> {
         hash: H256,
         parent_hash: H256,
         timestamp: U64,
-        #[serde(default)]
+        #[serde(default, deserialize_with = "bloom_if_any")]
         logs_bloom: Option<Bloom>,
     }
     let block: Block = parse(raw, "a block")?;
@@ -107,9 +95,43 @@ pub fn header(raw: &Raw) -> Result<Header, Incomplete> {
     })
 }
 
-/// Logs, from the result of `eth_getLogs`.
+/// Logs, from the result of `eth_getLogs`, without those that are pending or that a reorganisation removed.
 pub fn logs(raw: &Raw) -> Result<Vec<Log>, Incomplete> {
-    parse(raw, "logs")
+    /// What nodes leave out or send as null is optional.
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Told {
+        address: H160,
+        topics: Vec<H256>,
+        data: Bytes,
+        block_number: Option<U64>,
+        block_hash: Option<H256>,
+        transaction_hash: Option<H256>,
+        transaction_index: Option<U64>,
+        log_index: Option<U64>,
+        removed: Option<bool>,
+    }
+    let told: Vec<Told> = parse(raw, "logs")?;
+    let mut logs = Vec::with_capacity(told.len());
+    for told in told.into_iter().filter(|told| told.removed != Some(true)) {
+        let (Some(block), Some(block_hash)) = (told.block_number, told.block_hash) else { continue };
+        let (Some(tx_hash), Some(index)) = (told.transaction_hash, told.log_index) else {
+            return Err(Incomplete(format!(
+                "a log of block {block} has no transactionHash or no logIndex: expected both; use another endpoint"
+            )));
+        };
+        logs.push(Log {
+            address: told.address,
+            topics: told.topics,
+            data: told.data,
+            block: block.as_u64(),
+            block_hash,
+            tx_hash,
+            tx_index: told.transaction_index.unwrap_or_default().as_u64(),
+            index: index.as_u64(),
+        });
+    }
+    Ok(logs)
 }
 
 /// A quantity, from the result of `eth_chainId`.
@@ -118,72 +140,72 @@ pub fn quantity(raw: &Raw) -> Result<u64, Incomplete> {
 }
 
 /// The logs of the contract in these blocks, in log order and each once; what nobody asked for is left out.
-///
-/// `headers` are those of the range that are known: the logs must be of the same blocks.
 pub fn arrange(
     mut logs: Vec<Log>,
     blocks: std::ops::RangeInclusive<u64>,
     contract: H160,
-    headers: &[Header],
 ) -> Result<Vec<Log>, Incomplete> {
-    logs.retain(|log| log.address == contract && blocks.contains(&log.block()) && !log.removed);
+    logs.retain(|log| log.address == contract && blocks.contains(&log.block));
+    let place = |log: &Log| (log.block, log.block_hash, log.tx_hash, log.index);
+    logs.sort_by_key(place);
+    logs.dedup_by(|a, b| place(a) == place(b) && (&a.topics, &a.data) == (&b.topics, &b.data));
+    if let Some(pair) = logs.windows(2).find(|pair| place(&pair[0]) == place(&pair[1])) {
+        return Err(Incomplete(format!("logs of block {} contradict each other", pair[0].block)));
+    }
     logs.sort_by_key(Log::position);
-    logs.dedup_by(|a, b| {
-        (a.block_hash, a.log_index, &a.topics, &a.data) == (b.block_hash, b.log_index, &b.topics, &b.data)
-    });
-    for pair in logs.windows(2) {
-        let [a, b] = pair else { continue };
-        if a.block_number == b.block_number && (a.block_hash != b.block_hash || a.log_index == b.log_index) {
-            return Err(Incomplete(format!("logs of block {} contradict each other", a.block())));
-        }
-    }
-    for header in headers {
-        let of_block = |log: &&Log| log.block() == header.block.number;
-        if logs.iter().filter(of_block).any(|log| log.block_hash != header.block.hash) {
-            return Err(Incomplete(format!("logs and header of block {} differ", header.block.number)));
-        }
-    }
     Ok(logs)
 }
 
-/// Whether those of the headers that are neighbours are of one branch.
-pub fn linked(headers: &[Header]) -> Result<(), Incomplete> {
-    for pair in headers.windows(2) {
-        let [Header { block: a, .. }, Header { block: b, .. }] = pair else { continue };
-        if a.number + 1 == b.number && a.hash != b.parent {
-            return Err(Incomplete(format!("block {} does not follow from the one before", b.number)));
+/// The logs of two answers about the same blocks, and whether both hold the same ones. A log is known by what it
+/// says and by its transaction, as nodes do not all count logs alike.
+pub fn unite(ours: Vec<Log>, theirs: &[Log]) -> (Vec<Log>, bool) {
+    fn content(log: &Log) -> (u64, H256, H256, &[H256], &[u8]) {
+        (log.block, log.block_hash, log.tx_hash, &log.topics, &log.data.0)
+    }
+    let mut unmatched: HashMap<_, usize> = HashMap::new();
+    for log in &ours {
+        *unmatched.entry(content(log)).or_default() += 1;
+    }
+    let mut more = Vec::new();
+    for log in theirs {
+        match unmatched.get_mut(&content(log)) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ => more.push(log.clone()),
         }
+    }
+    let alike = more.is_empty() && unmatched.values().all(|left| *left == 0);
+    let mut logs = ours;
+    logs.append(&mut more);
+    logs.sort_by_key(Log::position);
+    (logs, alike)
+}
+
+/// Whether those of the headers that are neighbours are of one branch.
+pub fn linked<'a>(headers: impl Iterator<Item = &'a Header>) -> Result<(), Incomplete> {
+    let mut below: Option<BlockRef> = None;
+    for block in headers.map(|header| header.block) {
+        if below.is_some_and(|below| below.number + 1 == block.number && below.hash != block.parent) {
+            return Err(Incomplete(format!("block {} does not follow from the one before", block.number)));
+        }
+        below = Some(block);
     }
     Ok(())
 }
 
-/// The blocks whose bloom hits: it may hold an event of the contract, and there is none among the logs.
-pub fn bloom_hits<'a, 't>(
-    headers: &'a [Header],
-    logs: &[Log],
-    contract: H160,
-    topics: impl Iterator<Item = &'t H256>,
-) -> Vec<&'a Header> {
-    let seen: HashSet<u64> = logs.iter().map(Log::block).collect();
-    let topics: Vec<_> = topics.collect();
-    let hits = |bloom: &Bloom| {
-        bloom.contains_input(BloomInput::Raw(contract.as_bytes()))
-            && topics.iter().any(|topic| bloom.contains_input(BloomInput::Raw(topic.as_bytes())))
-    };
-    headers
-        .iter()
-        .filter(|header| !seen.contains(&header.block.number))
-        .filter(|header| header.bloom.as_ref().is_some_and(hits))
-        .collect()
+/// Whether a block may hold an event of the contract with one of these topics, as far as its bloom says.
+pub fn bloom_hits<'t>(bloom: &Bloom, contract: H160, mut topics: impl Iterator<Item = &'t H256>) -> bool {
+    bloom.contains_input(BloomInput::Raw(contract.as_bytes()))
+        && topics.any(|topic| bloom.contains_input(BloomInput::Raw(topic.as_bytes())))
 }
 
-/// How likely a bloom hits for an event of one contract, with one of `topics` topics, that is not there.
-pub fn false_positive_rate(bloom: &Bloom, topics: usize) -> f64 {
+/// How likely a bloom hits by chance for an event of one contract with one of `topics` topics. `logged`: the
+/// contract did log something in that block.
+pub fn false_positive_rate(bloom: &Bloom, topics: usize, logged: bool) -> f64 {
     let ones: u32 = bloom.as_bytes().iter().map(|byte| byte.count_ones()).sum();
     // Each address and topic sets three bits.
     let one = (f64::from(ones) / (8 * bloom.as_bytes().len()) as f64).powi(3);
     let topics = i32::try_from(topics).unwrap_or(i32::MAX);
-    one * (1.0 - (1.0 - one).powi(topics))
+    (if logged { 1.0 } else { one }) * (1.0 - (1.0 - one).powi(topics))
 }
 
 /// A result as the type that it should be.
@@ -208,11 +230,10 @@ fn unreadable(what: &str, error: &serde_json::Error) -> Incomplete {
     ))
 }
 
-fn quantity_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    // Skipped over unless it is a string: a node may send any amount of anything here.
+fn bloom_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bloom>, D::Error> {
+    // Skipped over unless it is a whole bloom: some nodes send null, "0x", or anything else.
     let written = Option::<&serde_json::value::RawValue>::deserialize(deserializer)?;
-    let hex = written.and_then(|raw| raw.get().strip_prefix("\"0x")?.strip_suffix('"'));
-    Ok(hex.and_then(|hex| u64::from_str_radix(hex, 16).ok()))
+    Ok(written.and_then(|raw| serde_json::from_str(raw.get()).ok()))
 }
 
 #[cfg(test)]
@@ -222,12 +243,7 @@ mod tests {
     use super::*;
 
     fn log(block: u64, index: u64) -> Log {
-        Log {
-            block_number: block.into(),
-            block_hash: H256::from_low_u64_be(block),
-            log_index: index.into(),
-            ..Log::default()
-        }
+        Log { block, block_hash: H256::from_low_u64_be(block), index, ..Log::default() }
     }
 
     fn raw(json: &str) -> Raw {
@@ -237,23 +253,39 @@ mod tests {
     #[test]
     fn noise_is_left_out_and_order_restored() {
         let foreign = Log { address: H160::repeat_byte(9), ..log(2, 0) };
-        let removed = Log { removed: true, ..log(2, 7) };
-        let answer = vec![log(3, 1), log(2, 1), log(3, 0), log(2, 1), log(9, 0), foreign, removed];
-        let places =
-            |logs: Vec<Log>| logs.iter().map(|l| (l.block(), l.log_index.as_u64())).collect::<Vec<_>>();
-        let arranged = arrange(answer, 1..=4, H160::zero(), &[]).unwrap();
+        let answer = vec![log(3, 1), log(2, 1), log(3, 0), log(2, 1), log(9, 0), foreign];
+        let places = |logs: Vec<Log>| logs.iter().map(|log| (log.block, log.index)).collect::<Vec<_>>();
+        let arranged = arrange(answer, 1..=4, H160::zero()).unwrap();
         assert_eq!(places(arranged), [(2, 1), (3, 0), (3, 1)]);
     }
 
     #[test]
-    fn logs_of_another_block_than_the_header_are_refused() {
-        let header = Header {
-            block: BlockRef { number: 2, hash: H256::repeat_byte(1), ..BlockRef::default() },
-            bloom: None,
-        };
-        assert!(arrange(vec![log(2, 0)], 1..=2, H160::zero(), &[header]).is_err());
-        let other = Log { block_hash: H256::repeat_byte(8), ..log(2, 1) };
-        assert!(arrange(vec![log(2, 0), other], 1..=2, H160::zero(), &[]).is_err());
+    fn logs_counted_by_transaction_are_each_kept_in_the_order_of_their_transactions() {
+        let of = |tx: u64, index| Log { tx_hash: H256::from_low_u64_be(tx), tx_index: tx, ..log(2, index) };
+        let arranged = arrange(vec![of(7, 0), of(3, 1), of(3, 0), of(7, 0)], 1..=4, H160::zero()).unwrap();
+        assert_eq!(arranged, [of(3, 0), of(3, 1), of(7, 0)]);
+    }
+
+    #[test]
+    fn one_place_holds_one_log() {
+        let other = Log { data: Bytes(vec![1]), ..log(2, 0) };
+        assert!(arrange(vec![log(2, 0), other], 1..=2, H160::zero()).is_err());
+        // Which of two blocks is the right one is for its header to say.
+        let orphaned = Log { block_hash: H256::repeat_byte(8), ..log(2, 0) };
+        assert_eq!(arrange(vec![log(2, 0), orphaned], 1..=2, H160::zero()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn two_answers_are_united_however_their_logs_are_counted() {
+        let of = |tx: u64, index| Log { tx_hash: H256::from_low_u64_be(tx), tx_index: tx, ..log(2, index) };
+        // The same failure twice in one transaction.
+        let ours = vec![of(1, 0), of(1, 1), of(2, 2)];
+        let (logs, alike) = unite(ours.clone(), &[of(1, 0), of(1, 1), of(2, 0)]);
+        assert_eq!((logs, alike), (ours.clone(), true));
+        let (logs, alike) = unite(ours.clone(), &[of(1, 0)]);
+        assert_eq!((logs, alike), (ours.clone(), false));
+        let (logs, alike) = unite(vec![of(2, 2), of(1, 0)], &ours);
+        assert_eq!((logs, alike), (ours, false));
     }
 
     #[test]
@@ -262,49 +294,75 @@ mod tests {
             let (hash, parent) = (H256::from_low_u64_be(number), H256::from_low_u64_be(parent));
             Header { block: BlockRef { number, hash, parent, time: 0 }, bloom: None }
         };
-        assert!(linked(&[header(3, 2), header(4, 3), header(9, 7)]).is_ok());
+        assert!(linked([header(3, 2), header(4, 3), header(9, 7)].iter()).is_ok());
         assert_eq!(
-            linked(&[header(3, 2), header(4, 2)]).unwrap_err().to_string(),
+            linked([header(3, 2), header(4, 2)].iter()).unwrap_err().to_string(),
             "block 4 does not follow from the one before"
         );
     }
 
     #[test]
-    fn a_bloom_that_hits_without_a_log_names_its_block() {
+    fn a_bloom_hits_for_a_contract_with_a_topic() {
         let (contract, topic) = (H160::repeat_byte(1), H256::repeat_byte(2));
         let mut bloom = Bloom::default();
         bloom.accrue(BloomInput::Raw(contract.as_bytes()));
         bloom.accrue(BloomInput::Raw(topic.as_bytes()));
-        let headers = [Header { block: BlockRef { number: 5, ..BlockRef::default() }, bloom: Some(bloom) }];
-        assert_eq!(bloom_hits(&headers, &[], contract, [topic].iter()).len(), 1);
-        assert_eq!(bloom_hits(&headers, &[log(5, 0)], contract, [topic].iter()).len(), 0);
-        assert_eq!(bloom_hits(&headers, &[], H160::repeat_byte(3), [topic].iter()).len(), 0);
-        assert!(false_positive_rate(&bloom, 14) < 1e-9);
-        assert!(false_positive_rate(&Bloom::repeat_byte(0x55), 14) > 0.1);
-        assert!(false_positive_rate(&Bloom::repeat_byte(0xff), 14) > 0.99);
+        assert!(bloom_hits(&bloom, contract, [topic].iter()));
+        assert!(!bloom_hits(&bloom, contract, [H256::repeat_byte(4)].iter()));
+        assert!(!bloom_hits(&bloom, H160::repeat_byte(3), [topic].iter()));
+        assert!(false_positive_rate(&bloom, 14, false) < 1e-9);
+        assert!(false_positive_rate(&bloom, 14, true) < 1e-5);
+        assert!(false_positive_rate(&Bloom::repeat_byte(0x55), 14, false) > 0.1);
+        assert!(false_positive_rate(&Bloom::repeat_byte(0xff), 14, false) > 0.99);
     }
 
     #[test]
-    fn a_time_is_taken_only_where_it_is_one() {
-        let with = |field: &str| {
+    fn a_log_is_taken_whatever_is_left_out_that_is_not_needed() {
+        let with = |fields: &str| {
+            let json = format!(r#"[{{"address":"0x{}","topics":[],"data":"0x"{fields}}}]"#, "0".repeat(40));
+            logs(&raw(&json)).map(|logs| logs.len())
+        };
+        let zeros = "0".repeat(64);
+        let block = format!(r#","blockNumber":"0x1","blockHash":"0x{zeros}""#);
+        let transaction = format!(r#","logIndex":"0x0","transactionHash":"0x{zeros}""#);
+        for (fields, taken) in [
+            (format!("{block}{transaction}"), Ok(1)),
+            (format!(r#"{block}{transaction},"removed":null,"transactionIndex":null"#), Ok(1)),
+            (format!(r#"{block}{transaction},"removed":false,"blockTimestamp":[1,{{"":0}}]"#), Ok(1)),
+            (format!(r#"{block}{transaction},"removed":true"#), Ok(0)),
+            // Pending.
+            (
+                r#","blockNumber":null,"blockHash":null,"logIndex":null,"transactionHash":null"#.to_owned(),
+                Ok(0),
+            ),
+            (transaction.clone(), Ok(0)),
+            (block.clone(), Err(())),
+            (format!(r#"{block},"logIndex":"0x0","transactionHash":null"#), Err(())),
+        ] {
+            assert_eq!(with(&fields).map_err(|_| ()), taken, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_bloom_is_taken_only_where_it_is_one() {
+        let with = |bloom: &str| {
             let zeros = "0".repeat(64);
             let json = format!(
-                r#"[{{"address":"0x{}","topics":[],"data":"0x","blockNumber":"0x1","logIndex":"0x0",
-                "blockHash":"0x{zeros}","transactionHash":"0x{zeros}"{field}}}]"#,
-                "0".repeat(40)
+                r#"{{"number":"0x1","hash":"0x{zeros}","parentHash":"0x{zeros}","timestamp":"0x1"{bloom}}}"#
             );
-            logs(&raw(&json)).unwrap()[0].time()
+            header(&raw(&json)).unwrap().bloom.is_some()
         };
-        assert_eq!(with(r#","blockTimestamp":"0x10""#), Some(16));
-        for field in [
+        assert!(with(&format!(r#","logsBloom":"0x{}""#, "01".repeat(256))));
+        for bloom in [
             "",
-            r#","blockTimestamp":null"#,
-            r#","blockTimestamp":"soon""#,
-            r#","blockTimestamp":[1,[{"":0}]]"#,
-            r#","blockTimestamp":16"#,
+            r#","logsBloom":null"#,
+            r#","logsBloom":"0x""#,
+            r#","logsBloom":"0x01""#,
+            r#","logsBloom":[{}]"#,
         ] {
-            assert_eq!(with(field), None, "{field}");
+            assert!(!with(bloom), "{bloom}");
         }
+        assert!(!with(&format!(r#","logsBloom":"0x{}""#, "00".repeat(256))));
     }
 
     proptest! {

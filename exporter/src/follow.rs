@@ -33,7 +33,7 @@ use web3::types::H256;
 use crate::chain::BlockRef;
 use crate::config::Network;
 use crate::ledger::Counts;
-use crate::plan::Change;
+use crate::plan::{Asked, Change};
 use crate::rpc::{Endpoint, ErrorKind, Pool, Refusal};
 use crate::snapshot::{Confirmed, Gauges, Head, Snapshot};
 use crate::views::{self, Views};
@@ -42,7 +42,7 @@ use failure::{CycleError, Known, Next};
 use history::History;
 use memory::EndpointMemory;
 use save::Saver;
-use source::Source;
+use source::{Second, Source};
 use sync::{CatchUp, Judgement};
 use windows::Bisection;
 
@@ -109,6 +109,8 @@ struct Follower {
     /// Since when the head lies below the processed block.
     behind_since: Option<Instant>,
     gap_schedule: gaps::Schedule,
+    /// When what was counted is compared with a later answer, after one that did not prove it.
+    check_schedule: Option<gaps::Schedule>,
     /// The views of the last heads: the same block has the same views.
     views: VecDeque<(H256, Views)>,
     snapshot: Snapshot,
@@ -137,6 +139,7 @@ impl Follower {
             checked_head: None,
             behind_since: None,
             gap_schedule: gaps::Schedule::new(),
+            check_schedule: None,
             views: VecDeque::new(),
             snapshot: Snapshot::unknown(&network),
             publish,
@@ -216,6 +219,7 @@ impl Follower {
                 tries: tries[endpoint.index],
                 smaller: self.learn(&endpoint, &error) == Change::Smaller,
                 healthy: endpoint.is_healthy(),
+                alone: self.memories.len() == 1,
             };
             let shown = format!("endpoint {} ({}): {error}", endpoint.number(), endpoint.url());
             tracing::debug!(network = %self.network.name, endpoint = endpoint.number(), %error, "step failed");
@@ -234,6 +238,10 @@ impl Follower {
         match error {
             CycleError::Range { blocks, first, error } => {
                 memory.ranges.observe(failure::asked(error.kind, *blocks, *first))
+            }
+            // Not the size of a single block, and no more than a hint.
+            CycleError::Late { blocks, .. } if *blocks > 1 => {
+                memory.ranges.observe(Asked::TooLarge { size: *blocks })
             }
             CycleError::Rpc(error) => {
                 if matches!(error.kind, ErrorKind::Rpc(Refusal::NoState | Refusal::Other)) {
@@ -255,11 +263,12 @@ impl Follower {
         if !endpoint.is_healthy() {
             return views;
         }
+        let confirmed = head.confirmed?;
         let mut source = self.source(endpoint, head.block);
         self.mend_gaps(&source).await;
         let first = self.find_first_block(&source).await?;
         // None while there is no contract, or none of its blocks is confirmed: nothing is left to read.
-        let target = head.confirmed.filter(|target| first.is_some_and(|first| *target >= first));
+        let target = confirmed.filter(|target| first.is_some_and(|first| *target >= first));
         let first = first.unwrap_or_default();
         let remaining = |history: &History| {
             target.map_or(0, |target| (target + 1).saturating_sub(history.next_block(first)))
@@ -284,6 +293,7 @@ impl Follower {
             }
             self.checked_head = Some(head.block.hash);
         }
+        self.check_counted(&source).await;
         // Views that could not be read are absent, and no reason to leave the blocks unread.
         views?;
         self.snapshot.sync_remaining = target.map(|_| remaining(&self.history));
@@ -301,6 +311,12 @@ impl Follower {
             oldest_state: memory.horizon.map_or(0, |horizon| horizon.block),
             errors_persist: memory.errors_persist(Instant::now()),
             head,
+            second: self.pool.second(endpoint.index, head.number).map(|endpoint| {
+                let size = self.memories[endpoint.index].ranges.size();
+                Second { endpoint, size }
+            }),
+            absent: self.snapshot.views.absent(),
+            unbound: self.chain_id.filter(|_| self.history.ledger.block().is_none()),
         }
     }
 
@@ -376,6 +392,7 @@ impl Follower {
         let block = ledger.block();
         self.snapshot.processed = block.map(|block| Head { number: block.number, timestamp: block.time });
         self.snapshot.endpoints = self.pool.stats();
+        self.snapshot.unproven = self.snapshot.synced.then(|| self.history.proof.unproven());
         self.snapshot.confirmed = self.snapshot.synced.then(|| {
             self.last_exposed = ledger.counts().at_least(&self.last_exposed);
             let check = self.history.count_check;

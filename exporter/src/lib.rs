@@ -17,6 +17,7 @@ pub mod log;
 pub mod metrics;
 pub mod plan;
 pub mod progress;
+pub mod proof;
 pub mod rpc;
 pub mod snapshot;
 pub mod state;

@@ -15,8 +15,8 @@ const MOST_NEAR: u64 = 1000;
 /// How many headers are read in one exchange.
 const NEAR_RANGE: u64 = 32;
 
-/// An answer with more logs than this makes the next ranges smaller, which bounds the memory.
-const MANY_LOGS: usize = 400;
+/// An answer with more logs than this, about a megabyte, makes the next ranges smaller, which bounds the memory.
+const MANY_LOGS: usize = 2000;
 
 /// The size of the first range, of which nothing is known yet.
 const FIRST_RANGE: u64 = 100;
@@ -42,14 +42,27 @@ pub fn near_replicas(blocks: u64, seconds: u64) -> u64 {
     (blocks.saturating_mul(LAG) / seconds.max(1)).clamp(NEAR_HEAD, MOST_NEAR)
 }
 
+/// How much may be asked for at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Blocks in a range.
+    pub blocks: u64,
+    /// Headers in an exchange.
+    pub headers: u64,
+}
+
 /// The next blocks to fetch, from `next` up to `target`; `None` is to wait for more blocks. The last `near`
 /// ones are near the head.
 ///
 /// A target below `next` is a node that lags: nothing is to be done.
-pub fn next(next: u64, target: u64, head: u64, limit: u64, near: u64) -> Option<Fetch> {
+pub fn next(next: u64, target: u64, head: u64, limits: Limits, near: u64) -> Option<Fetch> {
     let far_end = head.saturating_sub(near);
     let near_head = next > far_end;
-    let (size, last) = if near_head { (limit.min(NEAR_RANGE), target) } else { (limit, target.min(far_end)) };
+    let (size, last) = if near_head {
+        (limits.blocks.min(limits.headers).min(NEAR_RANGE), target)
+    } else {
+        (limits.blocks, target.min(far_end))
+    };
     (next <= target)
         .then(|| Fetch { blocks: next..=last.min(next.saturating_add(size.max(1) - 1)), near_head })
 }
@@ -209,17 +222,17 @@ mod tests {
         ) {
             let (target, head) = (start + length, start + length + behind);
             let (mut at, mut steps) = (start, 0);
-            while let Some(fetch) = next(at, target, head, limit, near) {
+            while let Some(fetch) = next(at, target, head, Limits { blocks: limit, headers: 20 }, near) {
                 prop_assert_eq!(*fetch.blocks.start(), at);
                 let size = fetch.blocks.end() - at + 1;
                 prop_assert!(size >= 1 && size <= limit);
                 prop_assert_eq!(fetch.near_head, *fetch.blocks.end() > head.saturating_sub(near));
-                prop_assert!(!fetch.near_head || size <= NEAR_RANGE);
+                prop_assert!(!fetch.near_head || size <= 20);
                 at = fetch.blocks.end() + 1;
                 steps += 1;
             }
             prop_assert_eq!(at, target + 1);
-            prop_assert!(steps <= length / limit.min(NEAR_RANGE) + 3);
+            prop_assert!(steps <= length / limit.min(20) + 3);
         }
 
         #[test]
@@ -242,8 +255,8 @@ mod tests {
         }
 
         #[test]
-        fn numbers_at_the_edge_are_taken(at: u64, target: u64, head: u64, limit: u64, near: u64) {
-            if let Some(fetch) = next(at, target, head, limit, near) {
+        fn numbers_at_the_edge_are_taken(at: u64, target: u64, head: u64, blocks: u64, headers: u64, near: u64) {
+            if let Some(fetch) = next(at, target, head, Limits { blocks, headers }, near) {
                 prop_assert!(fetch.blocks.end() <= &target && fetch.blocks.start() <= fetch.blocks.end());
             }
         }
@@ -290,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_lower_head_is_waited_out() {
-        assert_eq!(next(11, 5, 7, 100, NEAR_HEAD), None);
+        assert_eq!(next(11, 5, 7, Limits { blocks: 100, headers: 100 }, NEAR_HEAD), None);
     }
 
     #[test]

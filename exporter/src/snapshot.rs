@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub synced: bool,
     /// How far the chain has been applied, also before the first sync is done.
     pub processed: Option<Head>,
+    /// Processed blocks whose logs are the word of one endpoint, asked once; from the first sync on.
+    pub unproven: Option<u64>,
     /// Blocks between the processed block and the newest confirmed one.
     pub sync_remaining: Option<u64>,
     /// End of the last full cycle, wall clock.
@@ -76,6 +78,7 @@ impl Snapshot {
             owner_expected: None,
             synced: false,
             processed: None,
+            unproven: None,
             sync_remaining: None,
             last_success: None,
             stale_after: (network.poll_interval * STALE_POLLS).max(STALE_AFTER),

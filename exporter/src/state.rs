@@ -19,6 +19,7 @@ use web3::types::H160;
 
 use crate::chain::BlockRef;
 use crate::ledger::Ledger;
+use crate::proof::Proof;
 
 /// What a restart needs to go on where it stopped.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Saved<'a> {
     pub compared: Option<(u64, i64)>,
     /// What the ledger was carried past without.
     pub gaps: Cow<'a, [Gap]>,
+    /// Whose word it is that nothing else is missing.
+    pub proof: Cow<'a, Proof>,
     /// Everything known up to its block.
     pub ledger: Cow<'a, Ledger>,
 }

@@ -11,9 +11,14 @@ use crate::chain::{self, Incomplete};
 use crate::decode::ABI;
 use crate::rpc::{self, Answer, Call, ErrorKind, Method, Refusal};
 
+/// `transaction_count()`
+pub const COUNT: &str = "transaction_count";
+
+/// `coordination_window()`
+pub const WINDOW: &str = "coordination_window";
+
 /// Every view of [`Views`], in the order of its fields.
-const VIEWS: [&str; 5] =
-    ["owner", "paused", "circuit_breaker_active", "transaction_count", "coordination_window"];
+const VIEWS: [&str; 5] = ["owner", "paused", "circuit_breaker_active", COUNT, WINDOW];
 
 /// The contract's views, all read at one block. A view that failed or does not exist is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +48,37 @@ pub enum Unread {
     Malformed(Incomplete),
 }
 
+impl Views {
+    /// Which of the views that are read at old blocks as well the contract provably does not have.
+    pub fn absent(&self) -> Vec<&'static str> {
+        let known = self.exists == Some(true);
+        let absent =
+            [(COUNT, self.transaction_count.is_none()), (WINDOW, self.coordination_window.is_none())];
+        absent.into_iter().filter_map(|(view, absent)| (known && absent).then_some(view)).collect()
+    }
+}
+
+/// What a view returned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Returned {
+    /// A value.
+    Value(Token),
+    /// The contract has no such view.
+    NoView,
+    /// Nothing at all: there is no code, or the node has no state of that block and does not say so.
+    Nothing,
+}
+
+impl Returned {
+    /// The value, if there is one.
+    pub fn value(self) -> Option<Token> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::NoView | Self::Nothing => None,
+        }
+    }
+}
+
 /// The calls for all views and for the code, at this block.
 pub fn calls(contract: H160, block: u64) -> Vec<Call> {
     let views = VIEWS.iter().map(|view| call(contract, view, block));
@@ -57,7 +93,7 @@ pub fn read(answers: Vec<Answer>) -> Result<Views, Unread> {
     let mut answers = answers.into_iter();
     let missing = || Err(rpc::Error::new(ErrorKind::Unreadable, "no answer"));
     let exists = has_code(answers.next().unwrap_or_else(missing))?;
-    let mut next = |view| value(view, answers.next().unwrap_or_else(missing));
+    let mut next = |view| returned(view, answers.next().unwrap_or_else(missing)).map(Returned::value);
     let [owner, paused, breaker, count, window] = VIEWS.map(&mut next);
     let paused = paused?.and_then(Token::into_bool);
     Ok(Views {
@@ -79,19 +115,22 @@ pub fn call(contract: H160, view: &str, block: u64) -> Call {
     Call { method: Method::Call, params: json!([request, chain::hex(block)]) }
 }
 
-/// What a view returned; `None` where the contract has no such view.
+/// What a view returned.
 ///
 /// # Errors
 /// It could not be read.
-pub fn value(view: &str, answer: Answer) -> Result<Option<Token>, Unread> {
+pub fn returned(view: &str, answer: Answer) -> Result<Returned, Unread> {
     let raw = match answer {
         Ok(raw) => raw,
-        Err(rpc::Error { kind: ErrorKind::Rpc(Refusal::Reverted), .. }) => return Ok(None),
+        Err(rpc::Error { kind: ErrorKind::Rpc(Refusal::Reverted), .. }) => return Ok(Returned::NoView),
         Err(error) => return Err(Unread::Rpc(error)),
     };
-    let returned: Bytes = chain::parse(&raw, view).map_err(Unread::Malformed)?;
-    let function = ABI.function(view).ok();
-    Ok(function.and_then(|function| function.decode_output(&returned.0).ok()?.pop()))
+    let bytes: Bytes = chain::parse(&raw, view).map_err(Unread::Malformed)?;
+    if bytes.0.is_empty() {
+        return Ok(Returned::Nothing);
+    }
+    let decoded = ABI.function(view).ok().and_then(|function| function.decode_output(&bytes.0).ok()?.pop());
+    Ok(decoded.map_or(Returned::NoView, Returned::Value))
 }
 
 /// The call that asks for the code at the address.
@@ -118,14 +157,15 @@ mod tests {
 
     #[test]
     fn a_missing_view_differs_from_a_failed_read() {
-        let number = value("transaction_count", raw(&format!("\"0x{}\"", "0".repeat(64))));
-        assert_eq!(number.unwrap(), Some(Token::Uint(U256::zero())));
-        assert_eq!(value("paused", raw("\"0x\"")).unwrap(), None);
+        let number = returned("transaction_count", raw(&format!("\"0x{}\"", "0".repeat(64))));
+        assert_eq!(number.unwrap(), Returned::Value(Token::Uint(U256::zero())));
+        assert_eq!(returned("paused", raw("\"0x\"")).unwrap(), Returned::Nothing);
+        assert_eq!(returned("paused", raw("\"0x01\"")).unwrap(), Returned::NoView);
         let error = |code: i64, message: &str| Err(rpc::Error::rpc(code, message));
-        assert_eq!(value("paused", error(3, "execution reverted")).unwrap(), None);
-        assert_eq!(value("paused", error(-32000, "execution reverted")).unwrap(), None);
-        assert!(matches!(value("paused", error(-32000, "missing trie node")), Err(Unread::Rpc(_))));
-        assert!(matches!(value("paused", raw("[{}]")), Err(Unread::Malformed(_))));
+        assert_eq!(returned("paused", error(3, "execution reverted")).unwrap(), Returned::NoView);
+        assert_eq!(returned("paused", error(-32000, "execution reverted")).unwrap(), Returned::NoView);
+        assert!(matches!(returned("paused", error(-32000, "missing trie node")), Err(Unread::Rpc(_))));
+        assert!(matches!(returned("paused", raw("[{}]")), Err(Unread::Malformed(_))));
     }
 
     #[test]

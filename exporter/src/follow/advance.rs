@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::CycleError;
-use super::history::{Extended, Placement};
+use super::history::{Extended, Missing, Placement, Rules};
 use super::memory::PATIENCE;
-use super::source::{Isolated, Source};
+use super::source::{Fetched, Isolated, Source};
 use super::verify::{ProvenRange, Reading};
 use super::{Follower, events, windows};
-use crate::plan::{self, Asked, Change};
+use crate::plan::{self, Asked, Change, Limits};
 use crate::supervise;
 
 /// How many ranges are asked for at once while catching up.
@@ -27,6 +27,16 @@ pub(super) enum Advance {
     Extended,
     /// The history was taken back or begun anew: what is in flight belongs to another one.
     TakenBack,
+}
+
+/// Logs that a range lacks. Where the contract counts more, and they are not just late, a smaller range may bring
+/// them: some endpoints cut answers short without a word.
+fn late(missing: Missing, range: &ProvenRange) -> CycleError {
+    let blocks = match missing {
+        Missing::Counted { .. } if !range.near_head => range.size(),
+        Missing::Counted { .. } | Missing::Bloom { .. } => 1,
+    };
+    CycleError::Late { why: missing.to_string(), blocks }
 }
 
 impl Follower {
@@ -43,7 +53,8 @@ impl Follower {
         let mut next = self.history.next_block(first);
         let near = self.near_head(source);
         let fetches = std::iter::from_fn(|| {
-            let fetch = plan::next(next, target, source.head.number, limit.load(Relaxed), near);
+            let limits = Limits { blocks: limit.load(Relaxed), headers: source.headers_at_once() };
+            let fetch = plan::next(next, target, source.head.number, limits, near);
             let fetch = fetch.filter(|_| Instant::now() < deadline)?;
             next = fetch.blocks.end() + 1;
             let source = source.clone();
@@ -52,8 +63,8 @@ impl Follower {
         });
         let mut fetches = stream::iter(fetches).buffered(IN_FLIGHT);
         while let Some(fetched) = fetches.next().await {
-            let range = match fetched.map_err(tokio::task::JoinError::try_into_panic) {
-                Ok(Ok(range)) => range,
+            let Fetched { range, second } = match fetched.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(Ok(fetched)) => fetched,
                 Ok(Err(error)) => {
                     drop(fetches);
                     return Err(self.isolate_refused_range(source, error).await);
@@ -62,6 +73,9 @@ impl Follower {
                 // The runtime is ending.
                 Err(Err(_)) => return Ok(Advance::Extended),
             };
+            if let Some((index, asked)) = second {
+                self.memories[index].ranges.observe(asked);
+            }
             let (size, logs) = (range.size(), range.logs);
             if self.extend(source, range).await? == Advance::TakenBack {
                 return Ok(Advance::TakenBack);
@@ -118,8 +132,13 @@ impl Follower {
         if self.history.needs_count_before() {
             self.count_before(source, range.first.number).await?;
         }
-        let trusts_blooms = !self.memories[index].blooms_mislead;
-        let gap = match self.history.place(&range, true, trusts_blooms) {
+        let rules = Rules {
+            patient: true,
+            trusts_blooms: self.memories[index].blooms.waits(Instant::now()),
+            grants_roles: self.snapshot.views.paused.is_some(),
+        };
+        let mut waited = false;
+        let gap = match self.history.place(&range, rules) {
             Placement::Next { gap } => gap,
             Placement::Diverged { at } => {
                 self.reorganise(source, at).await?;
@@ -128,16 +147,15 @@ impl Follower {
             Placement::Wait(missing) => {
                 let pause = PATIENCE.max(2 * self.network.poll_interval);
                 if self.memories[index].wait(Instant::now(), pause) {
-                    return Err(CycleError::Late(missing.to_string()));
+                    return Err(late(missing, &range));
                 }
+                waited = true;
                 tracing::warn!(network = %self.network.name, endpoint = source.endpoint.number(), %missing,
                     "logs did not come within {} s: believing the endpoint", PATIENCE.as_secs());
-                match self.history.place(&range, false, trusts_blooms) {
+                match self.history.place(&range, Rules { patient: false, ..rules }) {
                     Placement::Next { gap } => gap,
                     Placement::Restart { from } => return Ok(self.read_again(from)),
-                    Placement::Diverged { .. } | Placement::Wait(_) => {
-                        return Err(CycleError::Late(missing.to_string()));
-                    }
+                    Placement::Diverged { .. } | Placement::Wait(_) => return Err(late(missing, &range)),
                 }
             }
             Placement::Restart { from } => return Ok(self.read_again(from)),
@@ -158,8 +176,9 @@ impl Follower {
                 "events and transaction_count() differ");
         }
         self.memories.iter_mut().for_each(super::memory::EndpointMemory::stop_waiting);
-        // A bloom that hit was waited for, and then taken to mislead.
-        self.memories[index].blooms_mislead |= range.unmatched.is_some();
+        if waited && range.unmatched.is_some() {
+            self.memories[index].blooms.record_false(Instant::now());
+        }
         events::log(&self.network.name, &range, &expired, self.snapshot.synced);
         Ok(Advance::Extended)
     }

@@ -19,8 +19,10 @@ pub(super) enum CycleError {
     Range { blocks: u64, first: u64, error: rpc::Error },
     /// Answers that do not fit together; another replica or a moment later they may.
     Inconsistent(String),
-    /// Logs that must be there did not come yet.
-    Late(String),
+    /// Logs that must be there did not come yet, from a range of so many blocks.
+    Late { why: String, blocks: u64 },
+    /// Head and views were read, but the node does not say what is confirmed.
+    Unconfirmed(String),
     /// The endpoint is not to be used: it is on another chain, or trails the others.
     Unusable(String),
     /// Every answer is what it should be, and all together cannot be true of the chain that was followed.
@@ -36,6 +38,8 @@ pub(super) struct Known {
     pub smaller: bool,
     /// It is not resting.
     pub healthy: bool,
+    /// There is no other endpoint.
+    pub alone: bool,
 }
 
 /// What follows an error.
@@ -53,9 +57,12 @@ pub(super) enum Next {
 pub(super) fn decide(error: &CycleError, known: Known) -> Next {
     let again = match error {
         CycleError::Contradiction(_) => return Next::Report,
-        // What fails in passing was tried again already. Late logs need time or another endpoint.
-        CycleError::Rpc(_) | CycleError::Late(_) | CycleError::Unusable(_) => false,
-        CycleError::Range { .. } => known.smaller,
+        // It answers well; asking it for less would show less.
+        CycleError::Unconfirmed(_) if known.alone => return Next::Report,
+        // What fails in passing was tried again already.
+        CycleError::Rpc(_) | CycleError::Unusable(_) | CycleError::Unconfirmed(_) => false,
+        // Otherwise late logs need time or another endpoint.
+        CycleError::Range { .. } | CycleError::Late { .. } => known.smaller,
         CycleError::Inconsistent(_) => known.tries < TRIES,
     };
     if again && known.healthy { Next::Again } else { Next::Failover }
@@ -87,9 +94,11 @@ impl std::fmt::Display for CycleError {
             Self::Range { blocks, first, error } => {
                 write!(f, "logs of {blocks} blocks from {first}: {error}")
             }
-            Self::Inconsistent(why) | Self::Late(why) | Self::Unusable(why) | Self::Contradiction(why) => {
-                f.write_str(why)
-            }
+            Self::Late { why, .. } => f.write_str(why),
+            Self::Inconsistent(why)
+            | Self::Unusable(why)
+            | Self::Contradiction(why)
+            | Self::Unconfirmed(why) => f.write_str(why),
         }
     }
 }
@@ -135,12 +144,17 @@ mod tests {
             (range(1, refused), 1, false, true, Failover),
             (CycleError::Inconsistent(text()), 2, false, true, Again),
             (CycleError::Inconsistent(text()), 3, false, true, Failover),
-            (CycleError::Late(text()), 1, false, true, Failover),
+            (CycleError::Late { why: text(), blocks: 9 }, 1, false, true, Failover),
+            (CycleError::Late { why: text(), blocks: 9 }, 9, true, true, Again),
             (CycleError::Unusable(text()), 1, false, true, Failover),
             (CycleError::Contradiction(text()), 1, false, true, Report),
         ] {
-            assert_eq!(decide(&error, Known { tries, smaller, healthy }), next, "{error:?}, {tries}");
+            let known = Known { tries, smaller, healthy, alone: false };
+            assert_eq!(decide(&error, known), next, "{error:?}, {tries}");
         }
+        let known = Known { tries: 1, smaller: false, healthy: true, alone: true };
+        assert_eq!(decide(&CycleError::Unconfirmed(text()), known), Report);
+        assert_eq!(decide(&CycleError::Unconfirmed(text()), Known { alone: false, ..known }), Failover);
     }
 
     #[test]

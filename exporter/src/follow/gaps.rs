@@ -1,4 +1,5 @@
-//! Logs that the ledger was carried past without: asked for again, ever more rarely, until they come.
+//! Logs that the ledger was carried past without: asked for again, ever more rarely, until they come. And logs that
+//! nobody knows to be missing: what was counted near the head is compared with a later answer.
 //!
 //! Never counts a log itself: what came late is read again with all that follows it.
 
@@ -11,6 +12,7 @@ use super::Follower;
 use super::failure::CycleError;
 use super::source::Source;
 use crate::plan::Fetch;
+use crate::proof::{Stretch, Verdict};
 
 /// They are asked for again after so long, then at growing intervals.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -50,7 +52,7 @@ impl Follower {
                 Ok(logs) if logs > gap.logs => {
                     tracing::warn!(network = %self.network.name, first = gap.first, last = gap.last,
                         "logs that did not come in time are there now: computing what follows again");
-                    self.memories.iter_mut().for_each(|memory| memory.blooms_mislead = false);
+                    self.memories.iter_mut().for_each(|memory| memory.blooms.record_true());
                     self.rewind(gap.first.checked_sub(1));
                     return;
                 }
@@ -64,6 +66,43 @@ impl Follower {
         }
     }
 
+    /// Asks once more for what was counted near the head, when no log of it can be late any more. What was not counted
+    /// is read with all that follows it.
+    pub(super) async fn check_counted(&mut self, source: &Source) {
+        let Some(blocks) = self.history.proof.due(source.head.time).map(Stretch::blocks) else { return };
+        if self.check_schedule.as_mut().is_some_and(|schedule| !schedule.is_due(Instant::now())) {
+            return;
+        }
+        // With the next block: the last one of an answer is where nodes are short of logs.
+        let (first, last) = blocks.into_inner();
+        let asked = first..=(last + 1).min(source.head.number);
+        let others = source.second.iter().map(|second| (&second.endpoint, second.size));
+        let itself = (&source.endpoint, self.memories[source.endpoint.index].ranges.size());
+        for (endpoint, size) in others.chain([itself]) {
+            let later = source.logs_of_contract(endpoint, asked.clone(), size).await;
+            match later.map(|later| self.history.proof.check(&later)) {
+                Ok(Verdict::Same) => {
+                    self.check_schedule = None;
+                    return;
+                }
+                Ok(Verdict::More) => {
+                    tracing::warn!(network = %self.network.name, endpoint = endpoint.number(), first, last,
+                        "logs that did not come in time are there now: computing what follows again");
+                    self.rewind(first.checked_sub(1));
+                    return;
+                }
+                Ok(Verdict::Fewer) => tracing::debug!(network = %self.network.name, first, last,
+                    endpoint = endpoint.number(), "logs that were counted are not answered any more"),
+                // Not a problem of this cycle, which goes on without.
+                Err(error) => {
+                    tracing::debug!(network = %self.network.name, first, last, endpoint = endpoint.number(), %error,
+                        "logs not asked for again");
+                }
+            }
+        }
+        self.check_schedule.get_or_insert_with(Schedule::new);
+    }
+
     /// How many logs there are, asked for in ranges that the endpoint takes.
     async fn count_logs(&self, source: &Source, blocks: RangeInclusive<u64>) -> Result<usize, CycleError> {
         let (mut first, last) = blocks.into_inner();
@@ -72,7 +111,7 @@ impl Follower {
         while first <= last {
             let blocks = first..=last.min(first + size - 1);
             first = blocks.end() + 1;
-            logs += source.fetch(Fetch { blocks, near_head: false }).await?.logs;
+            logs += source.fetch(Fetch { blocks, near_head: false }).await?.range.logs;
         }
         Ok(logs)
     }

@@ -14,6 +14,7 @@ use super::verify::{ProvenRange, Reading};
 use super::windows::Resolved;
 use crate::chain::BlockRef;
 use crate::ledger::{Expired, Ledger};
+use crate::proof::Proof;
 use crate::state::Gap;
 
 /// How many gaps are remembered, the oldest ones: whoever goes back to one reads all later ones again.
@@ -40,6 +41,8 @@ pub(super) struct History {
     reread: bool,
     /// Logs that the ledger was carried past without, oldest first.
     pub gaps: Vec<Gap>,
+    /// Whose word it is that nothing else is missing.
+    pub proof: Proof,
     /// How far branches were read that were left, so that going back to one is not counted again.
     left_branches: VecDeque<BlockRef>,
 }
@@ -51,6 +54,17 @@ pub(super) struct CountCheck {
     pub block: u64,
     /// `transaction_count()` minus buffered events.
     pub missing: i64,
+}
+
+/// What a range is held against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// Missing logs are waited for; otherwise the endpoint is believed.
+    pub patient: bool,
+    /// A block whose bloom hits is waited for.
+    pub trusts_blooms: bool,
+    /// The contract logs a RoleGranted when it is deployed.
+    pub grants_roles: bool,
 }
 
 /// Whether a range follows on a history.
@@ -123,26 +137,29 @@ impl History {
         self.ledger.block().is_none() && self.count_check.is_none()
     }
 
-    /// Whether a range follows. `patient`: missing logs are waited for; otherwise the endpoint is believed.
-    /// `trusts_blooms`: a block whose bloom hits lacks a log.
-    pub(super) fn place(&self, range: &ProvenRange, patient: bool, trusts_blooms: bool) -> Placement {
+    /// Whether a range follows.
+    pub(super) fn place(&self, range: &ProvenRange, rules: Rules) -> Placement {
         let first = range.first.number;
         if self.ledger.block().is_some_and(|block| block.hash != range.first.parent) {
             return Placement::Diverged { at: first - 1 };
         }
         let counted = self.missing(range).is_none_or(|missing| missing == self.missing_before());
-        let unmatched = range.unmatched.filter(|_| trusts_blooms);
-        let missing = match unmatched {
+        // A node that misled about where the history begins does not come to its senses.
+        let found = self.start_block.is_none() && self.first_block == Some(first) && first > 0;
+        let misled = !counted || (rules.grants_roles && !range.begins_with_a_role());
+        if found && misled && !self.reread {
+            return Placement::Restart { from: Some(0) };
+        }
+        let missing = match range.unmatched {
             _ if !counted => Missing::Counted { block: range.last.number },
             Some(block) => Missing::Bloom { block },
             None => return Placement::Next { gap: None },
         };
-        // A node that misled about where the history begins does not come to its senses.
-        let misled = self.start_block.is_none() && self.first_block == Some(first) && first > 0;
-        if !counted && misled && !self.reread {
-            return Placement::Restart { from: Some(0) };
-        }
-        if patient {
+        let waits = match missing {
+            Missing::Counted { .. } => rules.patient,
+            Missing::Bloom { .. } => rules.patient && rules.trusts_blooms,
+        };
+        if waits {
             return Placement::Wait(missing);
         }
         // The difference may be older than this range.
@@ -160,6 +177,12 @@ impl History {
     pub(super) fn extend(&mut self, range: &ProvenRange, resolved: &Resolved, gap: Option<Gap>) -> Extended {
         self.anchor.get_or_insert(range.first);
         let expired = self.ledger.apply(&resolved.buffered_before, &resolved.blocks, range.last);
+        self.proof.extend(
+            range.first,
+            range.last,
+            &range.witness,
+            gap.is_none() && range.unmatched.is_none(),
+        );
         self.gaps.extend(gap.filter(|_| self.gaps.len() < GAPS));
         Extended { expired, difference: self.compare(range) }
     }
@@ -185,6 +208,7 @@ impl History {
             None => self.count_check.map(|check| check.missing),
         };
         self.count_check = missing.map(|missing| CountCheck { block, missing });
+        self.proof.rewind(block);
         Rewound::To(block)
     }
 
@@ -195,6 +219,7 @@ impl History {
         self.count_check = None;
         self.buffered_before = None;
         self.gaps.clear();
+        self.proof = Proof::default();
         self.first_block = from;
     }
 

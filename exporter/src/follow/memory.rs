@@ -15,6 +15,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Calls for old state that fail for this long without a known reason may fail for lack of it.
 const ERRORS_PERSIST: Duration = Duration::from_secs(30);
 
+/// After a first bloom that hit for nothing no other one is waited for for so long; it doubles with each in a row.
+const FIRST_DISTRUST: Duration = Duration::from_secs(30);
+
+/// And never for longer.
+const LONGEST_DISTRUST: Duration = Duration::from_secs(3600);
+
 /// What was learned of one endpoint.
 #[derive(Debug)]
 pub(super) struct EndpointMemory {
@@ -22,8 +28,8 @@ pub(super) struct EndpointMemory {
     pub ranges: Sizer,
     /// From where on it has state; `None` while nothing was found missing.
     pub horizon: Option<Horizon>,
-    /// Its blooms hit for what never came.
-    pub blooms_mislead: bool,
+    /// Whether its blooms are waited for.
+    pub blooms: BloomTrust,
     /// A range that was refused passed when its logs were asked for alone.
     pub passed_alone: bool,
     /// Since when calls fail for a reason that is not known.
@@ -32,12 +38,39 @@ pub(super) struct EndpointMemory {
     waiting: Option<(Instant, Instant)>,
 }
 
+/// Blooms that hit for what never came are not waited for any more, for ever longer; what they hit for is asked for
+/// again later all the same.
+#[derive(Debug, Default)]
+pub(super) struct BloomTrust {
+    /// Hits in a row that came to nothing.
+    row: u32,
+    until: Option<Instant>,
+}
+
+impl BloomTrust {
+    pub(super) fn waits(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
+    }
+
+    /// What a bloom hit for did not come, though it was waited for.
+    pub(super) fn record_false(&mut self, now: Instant) {
+        let pause = FIRST_DISTRUST.saturating_mul(1 << self.row.min(10)).min(LONGEST_DISTRUST);
+        self.row = self.row.saturating_add(1);
+        self.until = Some(now + pause);
+    }
+
+    /// What a bloom hit for came after all.
+    pub(super) fn record_true(&mut self) {
+        *self = Self::default();
+    }
+}
+
 impl EndpointMemory {
     pub(super) fn new(max_block_range: u64) -> Self {
         Self {
             ranges: Sizer::new(max_block_range),
             horizon: None,
-            blooms_mislead: false,
+            blooms: BloomTrust::default(),
             passed_alone: false,
             failing_since: None,
             waiting: None,
@@ -91,6 +124,20 @@ mod tests {
         assert!(memory.wait(start + 90 * SECOND, PATIENCE));
         memory.stop_waiting();
         assert!(memory.wait(start + 91 * SECOND, PATIENCE));
+    }
+
+    #[test]
+    fn blooms_that_mislead_are_trusted_again_ever_later() {
+        let (mut blooms, mut now) = (BloomTrust::default(), Instant::now());
+        for seconds in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
+            assert!(blooms.waits(now));
+            blooms.record_false(now);
+            assert!(!blooms.waits(now + seconds * SECOND - SECOND), "{seconds}");
+            now += seconds * SECOND;
+        }
+        blooms.record_false(now);
+        blooms.record_true();
+        assert!(blooms.waits(now));
     }
 
     #[test]

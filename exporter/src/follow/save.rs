@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -55,6 +55,11 @@ impl Saver {
             failed: false,
         }
     }
+
+    /// The file, once it holds progress of this network.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.path.as_deref().filter(|_| self.saved.is_some())
+    }
 }
 
 /// Whether progress is to be saved: rarely where that takes long, and where only blocks without events
@@ -88,6 +93,7 @@ impl Follower {
                 self.history.count_check =
                     saved.compared.map(|(block, missing)| CountCheck { block, missing });
                 self.history.gaps = saved.gaps.into_owned();
+                self.history.proof = saved.proof.into_owned();
                 self.history.ledger = saved.ledger.into_owned();
                 self.saver.saved = block.map(|block| (block, self.history.ledger.counts().clone()));
             }
@@ -104,7 +110,7 @@ impl Follower {
     pub(super) async fn save(&mut self, last: bool) {
         self.end_commit(last).await;
         let Saver { path, saved, committing, begun, took, .. } = &self.saver;
-        let History { ledger, first_block, anchor, count_check, gaps, .. } = &self.history;
+        let History { ledger, first_block, anchor, count_check, gaps, proof, .. } = &self.history;
         let (Some(path), Some(chain_id), Some(first_block)) = (path, self.chain_id, *first_block) else {
             return;
         };
@@ -124,6 +130,7 @@ impl Follower {
             anchor: *anchor,
             compared: count_check.map(|check| (check.block, check.missing)),
             gaps: Cow::Borrowed(gaps),
+            proof: Cow::Borrowed(proof),
             ledger: Cow::Borrowed(ledger),
         };
         let written = blocking(|| state::write(path, &saved));

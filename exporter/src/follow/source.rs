@@ -3,23 +3,26 @@
 //! I/O only: what the answers prove is decided in `verify` and `windows`. Changes nothing but the endpoint's
 //! own memory, so that several ranges can be in flight.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::sleep;
-use web3::ethabi::Token;
 use web3::types::{H160, H256};
 
-use super::failure::CycleError;
+use super::failure::{CycleError, asked as asked_of};
 use super::verify::{Candidate, ProvenRange, RawRange, Reading};
 use crate::chain::{self, BlockRef, Header, Log};
-use crate::plan::Fetch;
+use crate::plan::{Asked, Fetch};
 use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method, Refusal};
-use crate::views::{self, Unread};
+use crate::views::{self, COUNT, Returned, Unread, WINDOW};
 
 /// Nodes keep the state of about the last 128 blocks.
 const RECENT_STATE: u64 = 100;
+
+/// The calls that go with the headers of a range: window, count, chain and logs.
+const BESIDE_HEADERS: u64 = 4;
 
 /// What is to be read from whom.
 #[derive(Clone, Debug)]
@@ -32,6 +35,27 @@ pub(super) struct Source {
     pub errors_persist: bool,
     /// The head of the cycle.
     pub head: BlockRef,
+    /// Who is asked for a second answer about blocks far below the head; the endpoint itself where there is nobody.
+    pub second: Option<Second>,
+    /// Views that the contract does not have at the head. Of any other, an empty answer about an old block does not
+    /// show that it was not there.
+    pub absent: Vec<&'static str>,
+    /// The chain's id, where nothing that was read before binds a range to that chain.
+    pub unbound: Option<u64>,
+}
+
+/// Another endpoint, and for the logs of how many blocks it may be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Second {
+    pub endpoint: Arc<Endpoint>,
+    pub size: u64,
+}
+
+/// A range, and what became of the request to a second endpoint, by its index.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub range: ProvenRange,
+    pub second: Option<(usize, Asked)>,
 }
 
 /// How often state is asked for that seems to be gone.
@@ -66,7 +90,7 @@ pub(super) enum Isolated {
 impl Source {
     /// Reads a range and what proves it whole. A failure of the endpoint may be due to the size, whatever
     /// the call.
-    pub(super) async fn fetch(&self, fetch: Fetch) -> Result<ProvenRange, CycleError> {
+    pub(super) async fn fetch(&self, fetch: Fetch) -> Result<Fetched, CycleError> {
         let (first, last) = fetch.blocks.clone().into_inner();
         self.prove(fetch).await.map_err(|error| match error {
             CycleError::Rpc(error) if last > first && error.kind.is_endpoint_failure() => {
@@ -76,20 +100,99 @@ impl Source {
         })
     }
 
-    async fn prove(&self, fetch: Fetch) -> Result<ProvenRange, CycleError> {
-        let mut candidate = Candidate::new(self.read(fetch).await?, self.contract)?;
-        let hits = candidate.bloom_hits();
-        let calls: Vec<_> = hits.iter().map(|header| self.block_logs_call(header.block.hash)).collect();
-        for (answer, header) in self.endpoint.send(&calls).await.into_iter().zip(&hits) {
-            candidate.add_block(header, chain::logs(&answer?)?)?;
+    async fn prove(&self, fetch: Fetch) -> Result<Fetched, CycleError> {
+        let mut candidate = Candidate::new(self.read(fetch.clone()).await?, self.contract)?;
+        let mut second = None;
+        if !fetch.near_head {
+            let (logs, asked) = self.second_answer(&fetch).await?;
+            candidate
+                .add_second(logs, asked.is_some_and(|(_, asked)| matches!(asked, Asked::Answered { .. })))?;
+            second = asked;
         }
         loop {
-            let undated = candidate.undated();
-            if undated.is_empty() {
-                return Ok(candidate.prove()?);
+            let wanted = candidate.headers_wanted();
+            candidate.add_headers(self.headers(&wanted).await?)?;
+            let doubtful = candidate.doubtful();
+            if doubtful.is_empty() {
+                return Ok(Fetched { range: candidate.prove()?, second });
             }
-            candidate.date(&self.headers(&undated).await?)?;
+            let calls: Vec<_> =
+                doubtful.iter().map(|header| self.block_logs_call(header.block.hash)).collect();
+            for (answer, header) in self.endpoint.send(&calls).await.into_iter().zip(&doubtful) {
+                candidate.add_block(header, self.block_logs(answer, header).await?)?;
+            }
         }
+    }
+
+    /// The logs of a range once more: of another endpoint where there is one that answers, else of this one, whose
+    /// answer may come from another replica.
+    async fn second_answer(&self, fetch: &Fetch) -> Result<(Vec<Log>, Option<(usize, Asked)>), CycleError> {
+        let mut asked = None;
+        if let Some(Second { endpoint, size }) = &self.second {
+            let (logs, became) = match self.logs_in_parts(endpoint, fetch.blocks.clone(), *size).await {
+                Ok(logs) => {
+                    let became = Asked::Answered { size: (*size).min(size_of(fetch)), logs: logs.len() };
+                    (Some(logs), became)
+                }
+                Err(CycleError::Range { blocks, first, error }) => {
+                    (None, asked_of(error.kind, blocks, first))
+                }
+                Err(_) => (None, Asked::Failed),
+            };
+            asked = Some((endpoint.index, became));
+            if let Some(logs) = logs {
+                return Ok((logs, asked));
+            }
+        }
+        let logs = self.logs_in_parts(&self.endpoint, fetch.blocks.clone(), size_of(fetch)).await?;
+        Ok((logs, asked))
+    }
+
+    /// The logs of the contract in these blocks as an endpoint has them, in log order.
+    pub(super) async fn logs_of_contract(
+        &self,
+        endpoint: &Endpoint,
+        blocks: RangeInclusive<u64>,
+        size: u64,
+    ) -> Result<Vec<Log>, CycleError> {
+        let logs = self.logs_in_parts(endpoint, blocks.clone(), size).await?;
+        Ok(chain::arrange(logs, blocks, self.contract)?)
+    }
+
+    /// The logs of these blocks as an endpoint has them, `size` blocks at a time.
+    async fn logs_in_parts(
+        &self,
+        endpoint: &Endpoint,
+        blocks: RangeInclusive<u64>,
+        size: u64,
+    ) -> Result<Vec<Log>, CycleError> {
+        let (mut first, last) = blocks.into_inner();
+        let mut logs = Vec::new();
+        while first <= last {
+            let blocks = first..=last.min(first.saturating_add(size.max(1) - 1));
+            let answer = endpoint.ask(self.logs_call(*blocks.start(), *blocks.end())).await;
+            first = blocks.end() + 1;
+            logs.extend(range_logs(answer, &Fetch { blocks, near_head: false })?);
+        }
+        Ok(logs)
+    }
+
+    /// The logs of one block, from the answer to a call by its hash. Some nodes know no such call: it is then asked
+    /// for by its number, and logs of another hash are nobody's.
+    async fn block_logs(&self, answer: Answer, header: &Header) -> Result<Vec<Log>, CycleError> {
+        let call = || self.block_logs_call(header.block.hash);
+        let is_refused = |answer: &Answer| {
+            answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Rpc(Refusal::Other))
+        };
+        let mut answer = answer;
+        if is_refused(&answer) {
+            answer = self.endpoint.ask(call()).await;
+            if is_refused(&answer) {
+                let number = header.block.number;
+                answer = self.endpoint.ask(self.logs_call(number, number)).await;
+            }
+        }
+        Ok(chain::logs(&answer?)?)
     }
 
     /// Everything in one exchange where that works, and so from one replica: whoever has the header of the
@@ -99,6 +202,7 @@ impl Source {
         let numbers = headers_of(&fetch);
         let mut calls: Vec<Call> = numbers.iter().map(|number| header_call(*number)).collect();
         calls.extend(self.state_calls(end));
+        calls.extend(self.unbound.map(|_| chain_call()));
         calls.push(self.logs_call(*fetch.blocks.start(), end));
         let mut answers = match self.endpoint.send_batched(&calls, numbers.len() - 1).await {
             Batched::Answered(answers) => answers,
@@ -111,9 +215,12 @@ impl Source {
         let logs = answers.pop().unwrap_or_else(no_answer);
         // Before the others: an exchange that failed as a whole may have asked for too many blocks.
         let logs = range_logs(logs, &fetch)?;
+        if let Some(expected) = self.unbound {
+            check_chain(answers.pop().unwrap_or_else(no_answer), expected)?;
+        }
         let state = answers.split_off(numbers.len());
         let headers = read_headers(answers, &numbers)?;
-        let [window, count] = self.state_at_end(state, end)?;
+        let [window, count] = self.state_at_end(state, end, !logs.is_empty())?;
         Ok(RawRange { fetch, headers, logs, window, count })
     }
 
@@ -130,11 +237,14 @@ impl Source {
         if fetch.near_head {
             for header in &headers {
                 let answer = self.endpoint.ask(self.block_logs_call(header.block.hash)).await;
-                logs.extend(chain::logs(&answer?)?);
+                logs.extend(self.block_logs(answer, header).await?);
             }
         }
+        if let Some(expected) = self.unbound {
+            check_chain(self.endpoint.ask(chain_call()).await, expected)?;
+        }
         let answers = self.endpoint.send(&self.state_calls(end)).await;
-        let [window, count] = self.state_at_end(answers, end)?;
+        let [window, count] = self.state_at_end(answers, end, !logs.is_empty())?;
         Ok(RawRange { fetch, headers, logs, window, count })
     }
 
@@ -162,6 +272,20 @@ impl Source {
         read_headers(self.endpoint.send(&calls).await, numbers)
     }
 
+    /// How many blocks can be read with all their headers in one exchange.
+    pub(super) fn headers_at_once(&self) -> u64 {
+        self.endpoint.calls_at_once().saturating_sub(BESIDE_HEADERS).max(1)
+    }
+
+    /// The header of a block, of the chain of this id.
+    pub(super) async fn header_of_chain(&self, number: u64, chain_id: u64) -> Result<Header, CycleError> {
+        let mut answers = self.endpoint.send(&[header_call(number), chain_call()]).await;
+        check_chain(answers.pop().unwrap_or_else(no_answer), chain_id)?;
+        read_headers(answers, &[number])?
+            .pop()
+            .ok_or_else(|| rpc::Error::new(ErrorKind::Unreadable, "no answer").into())
+    }
+
     /// The coordination window in force at each of these blocks.
     pub(super) async fn windows_at(&self, blocks: &[u64]) -> Result<Vec<Reading>, CycleError> {
         // Blocks below the horizon are not asked for.
@@ -174,9 +298,10 @@ impl Source {
                 readings.push(Reading::Unavailable);
                 continue;
             }
-            readings.push(match self.reading(WINDOW, answers.next().unwrap_or_else(no_answer))? {
-                Reading::Unavailable => self.window_at(*block, Persistence::Some).await?,
-                known @ Reading::Known(_) => known,
+            let answer = answers.next().unwrap_or_else(no_answer);
+            readings.push(match self.available(self.reading(WINDOW, answer))? {
+                Some(reading) => reading,
+                None => self.window_at(*block, Persistence::Some).await?,
             });
         }
         Ok(readings)
@@ -202,8 +327,8 @@ impl Source {
             return Ok(Reading::Unavailable);
         }
         let call = self.view_call(view, block);
-        let value = self.state(&call, |answer| views::value(view, answer), tries).await?;
-        Ok(value.map_or(Reading::Unavailable, known))
+        let reading = self.state(&call, |answer| self.reading(view, answer), tries).await?;
+        Ok(reading.unwrap_or(Reading::Unavailable))
     }
 
     /// State at a block; `None` where it is gone, as far as asking as often as `tries` says shows.
@@ -215,10 +340,9 @@ impl Source {
     ) -> Result<Option<T>, CycleError> {
         let (tries, pause) = tries.tries_and_pause();
         for done in 1..=tries {
-            match read(self.endpoint.ask(call.clone()).await) {
-                Ok(value) => return Ok(Some(value)),
-                Err(Unread::Rpc(error)) if self.may_mean_no_state(&error) => {}
-                Err(error) => return Err(error.into()),
+            let answer = self.available(read(self.endpoint.ask(call.clone()).await))?;
+            if answer.is_some() {
+                return Ok(answer);
             }
             if done < tries {
                 sleep(pause).await;
@@ -227,21 +351,40 @@ impl Source {
         Ok(None)
     }
 
-    fn reading(&self, view: &str, answer: Answer) -> Result<Reading, CycleError> {
-        match views::value(view, answer) {
-            Ok(value) => Ok(known(value)),
-            Err(Unread::Rpc(error)) if self.may_mean_no_state(&error) => Ok(Reading::Unavailable),
+    /// What a view returned; that an empty answer means that there is no such view is believed only where the head
+    /// says so.
+    fn reading(&self, view: &str, answer: Answer) -> Result<Reading, Unread> {
+        Ok(match views::returned(view, answer)? {
+            Returned::Value(value) => Reading::Known(value.into_uint()),
+            Returned::NoView => Reading::Known(None),
+            Returned::Nothing if self.absent.contains(&view) => Reading::Known(None),
+            Returned::Nothing => Reading::Unavailable,
+        })
+    }
+
+    /// What was read; `None` where the node said that it has no such state.
+    fn available<T>(&self, read: Result<T, Unread>) -> Result<Option<T>, CycleError> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(Unread::Rpc(error)) if self.may_mean_no_state(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Window and count at the end of a range.
-    fn state_at_end(&self, answers: Vec<Answer>, block: u64) -> Result<[Reading; 2], CycleError> {
+    /// Window and count at the end of a range. `logged`: the contract is there.
+    fn state_at_end(
+        &self,
+        answers: Vec<Answer>,
+        block: u64,
+        logged: bool,
+    ) -> Result<[Reading; 2], CycleError> {
         let mut state = [Reading::Unavailable; 2];
         for ((reading, view), answer) in state.iter_mut().zip([WINDOW, COUNT]).zip(answers) {
-            *reading = self.reading(view, answer)?;
+            let read = self.available(self.reading(view, answer))?;
+            *reading = read.unwrap_or(Reading::Unavailable);
             // Every node keeps the state close to the head: there its absence is a replica that lags.
-            if *reading == Reading::Unavailable && block + RECENT_STATE > self.head.number {
+            let must_be_there = logged || read.is_none();
+            if *reading == Reading::Unavailable && must_be_there && block + RECENT_STATE > self.head.number {
                 return Err(CycleError::Inconsistent(format!("no state of block {block}")));
             }
         }
@@ -277,15 +420,24 @@ impl Source {
     }
 }
 
-const WINDOW: &str = "coordination_window";
-const COUNT: &str = "transaction_count";
-
-fn known(value: Option<Token>) -> Reading {
-    Reading::Known(value.and_then(Token::into_uint))
-}
-
 fn no_answer() -> Answer {
     Err(rpc::Error::new(ErrorKind::Unreadable, "no answer"))
+}
+
+fn chain_call() -> Call {
+    Call { method: Method::ChainId, params: json!([]) }
+}
+
+fn check_chain(answer: Answer, expected: u64) -> Result<(), CycleError> {
+    let chain_id = chain::quantity(&answer?)?;
+    if chain_id == expected {
+        return Ok(());
+    }
+    Err(CycleError::Unusable(format!("is on chain {chain_id}, expected {expected}")))
+}
+
+fn size_of(fetch: &Fetch) -> u64 {
+    fetch.blocks.end() - fetch.blocks.start() + 1
 }
 
 fn header_call(number: u64) -> Call {

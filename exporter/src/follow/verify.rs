@@ -1,19 +1,27 @@
-//! What a node answered about a range of blocks, and whether that is the whole truth.
+//! What nodes answered about a range of blocks, and whether that is the whole truth.
 //!
 //! Pure: a [`Candidate`] names what is still to be asked, is given the answers, and becomes a
 //! [`ProvenRange`], or turns out to be inconsistent. Knows nothing of the blocks before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use web3::types::{H160, U256};
 
 use crate::chain::{self, BlockRef, Header, Incomplete, Log};
 use crate::decode::{self, Event, Logged};
 use crate::plan::Fetch;
+use crate::proof::{self, Witness};
 
-/// A bloom with a higher rate of false positives than this proves nothing: at this rate a chain of 2 s a
-/// block has one false alarm in two days at most.
+/// A bloom that hits by chance more often than this proves nothing: at this rate a chain of 2 s a block has
+/// one false alarm in two days at most.
 const FALSE_POSITIVE_RATE: f64 = 1e-5;
+
+/// The same for blocks near the head in which the contract did log something, of which there are fewer. Far below the
+/// head nothing is late, and the answer to the request by hash stands.
+const FALSE_POSITIVE_RATE_LOGGED: f64 = 1e-4;
+
+/// A block with logs is not asked for again where its bloom is so full that it would nearly always hit.
+const WORTH_ASKING: f64 = 1e-2;
 
 /// A number that the contract returned at some block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +58,8 @@ pub(super) struct ProvenRange {
     pub blocks: Vec<EventBlock>,
     /// A block whose bloom hits for an event of the contract that did not come.
     pub unmatched: Option<u64>,
+    /// Whose word all this is.
+    pub witness: Witness,
     /// `coordination_window()` at the last block.
     pub window: Reading,
     /// `transaction_count()` at the last block.
@@ -71,6 +81,13 @@ impl ProvenRange {
         self.last.number - self.first.number + 1
     }
 
+    /// Whether its first block has a RoleGranted, as the one that deploys a contract with roles does.
+    pub(super) fn begins_with_a_role(&self) -> bool {
+        let first = self.blocks.first().filter(|block| block.number == self.first.number);
+        let is_role = |logged: &Logged| matches!(logged.event, Event::Other { index, .. } if decode::OTHER_EVENTS[index] == "RoleGranted");
+        first.is_some_and(|block| block.events.iter().any(is_role))
+    }
+
     /// How many TransactionBuffered events there are.
     pub(super) fn buffered(&self) -> u64 {
         let events = self.blocks.iter().flat_map(|block| &block.events);
@@ -78,141 +95,169 @@ impl ProvenRange {
     }
 }
 
-/// Whether the times that logs carry are those of their blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LogTimes {
-    /// Not yet known: one of them is compared with its header.
-    Untested,
-    /// That one was right.
-    Trusted,
-    /// Some are missing or wrong: headers are read.
-    Refuted,
-}
-
 /// A range on its way to being proven.
 #[derive(Debug)]
 pub(super) struct Candidate {
     contract: H160,
-    raw: RawRange,
+    fetch: Fetch,
     first: BlockRef,
     last: BlockRef,
-    unmatched: Option<u64>,
-    log_times: LogTimes,
-    /// By number: the times in headers.
-    times: HashMap<u64, u64>,
+    window: Reading,
+    count: Reading,
+    /// By number: of its first and last block, of those with logs, and near the head of all.
+    headers: BTreeMap<u64, Header>,
+    /// In log order.
+    logs: Vec<Log>,
+    /// Blocks of which logs of another branch came.
+    orphaned: BTreeSet<u64>,
+    /// Blocks whose logs were asked for by their hash.
+    asked: BTreeSet<u64>,
+    /// Another endpoint answered with the same logs.
+    seconded: bool,
 }
 
 impl Candidate {
     /// # Errors
     /// The answers contradict each other, or the headers of the range's ends are not there.
-    pub(super) fn new(mut raw: RawRange, contract: H160) -> Result<Self, Incomplete> {
-        raw.logs = chain::arrange(raw.logs, raw.fetch.blocks.clone(), contract, &raw.headers)?;
-        chain::linked(&raw.headers)?;
+    pub(super) fn new(raw: RawRange, contract: H160) -> Result<Self, Incomplete> {
         let end = |number: u64| {
             let header = raw.headers.iter().find(|header| header.block.number == number);
             header.map(|header| header.block).ok_or_else(|| no_header(number))
         };
         let (first, last) = (end(*raw.fetch.blocks.start())?, end(*raw.fetch.blocks.end())?);
-        let times = raw.headers.iter().map(|header| (header.block.number, header.block.time)).collect();
-        Ok(Self { contract, raw, first, last, unmatched: None, log_times: LogTimes::Untested, times })
+        let mut candidate = Self {
+            contract,
+            first,
+            last,
+            window: raw.window,
+            count: raw.count,
+            headers: BTreeMap::new(),
+            logs: chain::arrange(raw.logs, raw.fetch.blocks.clone(), contract)?,
+            orphaned: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            seconded: false,
+            fetch: raw.fetch,
+        };
+        candidate.add_headers(raw.headers)?;
+        Ok(candidate)
     }
 
-    /// The blocks whose bloom hits for an event of the contract, and of which no log came: their logs are to
-    /// be asked for by hash.
-    pub(super) fn bloom_hits(&self) -> Vec<Header> {
-        let hits = chain::bloom_hits(&self.raw.headers, &self.raw.logs, self.contract, decode::topics());
-        hits.into_iter().cloned().collect()
-    }
-
-    /// The logs of one of [`Self::bloom_hits`]. None at all leave the block unmatched, unless the bloom is so
-    /// full that it hits by chance.
-    pub(super) fn add_block(&mut self, header: &Header, logs: Vec<Log>) -> Result<(), Incomplete> {
-        let number = header.block.number;
-        let logs = chain::arrange(logs, number..=number, self.contract, &self.raw.headers)?;
-        let topics = decode::topics().count();
-        let rate = header.bloom.as_ref().map(|bloom| chain::false_positive_rate(bloom, topics));
-        if logs.is_empty() && rate.is_some_and(|rate| rate < FALSE_POSITIVE_RATE) {
-            self.unmatched.get_or_insert(number);
-        }
-        self.raw.logs.extend(logs);
-        self.raw.logs.sort_by_key(Log::position);
+    /// What a second answer about the range has more is added; `of_another`: it is another endpoint's.
+    pub(super) fn add_second(&mut self, logs: Vec<Log>, of_another: bool) -> Result<(), Incomplete> {
+        let logs = chain::arrange(logs, self.fetch.blocks.clone(), self.contract)?;
+        let (logs, alike) = chain::unite(std::mem::take(&mut self.logs), &logs);
+        self.logs = logs;
+        self.seconded = alike && of_another;
         Ok(())
     }
 
-    /// The blocks whose headers are to be read for their times; none when all times are known.
-    pub(super) fn undated(&self) -> Vec<u64> {
-        let blocks = self.log_blocks();
-        let unknown: Vec<u64> =
-            blocks.keys().filter(|number| !self.times.contains_key(number)).copied().collect();
-        let claimed = |number: &u64| self.claimed_time(&blocks[number]).is_some();
-        match self.log_times {
-            LogTimes::Trusted => Vec::new(),
-            LogTimes::Untested if unknown.iter().all(claimed) => {
-                unknown.last().copied().into_iter().collect()
-            }
-            LogTimes::Untested | LogTimes::Refuted => unknown,
-        }
+    /// The blocks with logs whose headers are to be read, for their times, their hashes and their blooms.
+    pub(super) fn headers_wanted(&self) -> Vec<u64> {
+        let mut blocks: Vec<u64> = self.logs.iter().map(|log| log.block).collect();
+        blocks.dedup();
+        blocks.retain(|number| !self.headers.contains_key(number));
+        blocks
     }
 
-    /// The headers of [`Self::undated`].
-    pub(super) fn date(&mut self, headers: &[Header]) -> Result<(), Incomplete> {
-        let blocks = self.log_blocks();
-        let mut right = true;
-        for BlockRef { number, hash, time, .. } in headers.iter().map(|header| header.block) {
-            let logs = blocks.get(&number).map_or(&[][..], Vec::as_slice);
-            if logs.iter().any(|log| log.block_hash != hash) {
-                return Err(Incomplete(format!("logs and header of block {number} differ")));
+    /// The headers of [`Self::headers_wanted`]. Logs of a block with another hash are not of this chain: far from the
+    /// head they are left out, and the block's own are to be asked for.
+    ///
+    /// # Errors
+    /// The headers are not of one branch; near the head, logs of another one.
+    pub(super) fn add_headers(&mut self, headers: Vec<Header>) -> Result<(), Incomplete> {
+        for header in headers {
+            let BlockRef { number, hash, .. } = header.block;
+            if self.logs_of(number).iter().any(|log| log.block_hash != hash) {
+                if self.fetch.near_head {
+                    return Err(Incomplete(format!("logs and header of block {number} differ")));
+                }
+                self.logs.retain(|log| log.block != number || log.block_hash == hash);
+                self.orphaned.insert(number);
             }
-            right &= self.claimed_time(logs) == Some(time);
+            self.headers.insert(number, header);
         }
-        self.times.extend(headers.iter().map(|header| (header.block.number, header.block.time)));
-        self.log_times = if right { LogTimes::Trusted } else { LogTimes::Refuted };
+        chain::linked(self.headers.values())
+    }
+
+    /// The blocks that may hold more logs than came: those are to be asked for by hash.
+    pub(super) fn doubtful(&self) -> Vec<Header> {
+        let is_doubtful = |header: &&Header| {
+            let number = header.block.number;
+            !self.asked.contains(&number)
+                && (self.orphaned.contains(&number)
+                    || self.chance(header).is_some_and(|(logged, rate)| !logged || rate < WORTH_ASKING))
+        };
+        self.headers.values().filter(is_doubtful).cloned().collect()
+    }
+
+    /// The logs of one of [`Self::doubtful`].
+    pub(super) fn add_block(&mut self, header: &Header, mut logs: Vec<Log>) -> Result<(), Incomplete> {
+        let BlockRef { number, hash, .. } = header.block;
+        logs.retain(|log| log.block_hash == hash);
+        let logs = chain::arrange(logs, number..=number, self.contract)?;
+        (self.logs, _) = chain::unite(std::mem::take(&mut self.logs), &logs);
+        self.asked.insert(number);
         Ok(())
     }
 
     /// The range with its events.
     ///
     /// # Errors
-    /// A time is missing.
+    /// A header is missing.
     pub(super) fn prove(self) -> Result<ProvenRange, Incomplete> {
-        let mut blocks = Vec::new();
-        for (number, logs) in self.log_blocks() {
-            let time = match self.times.get(&number) {
-                Some(time) => *time,
-                None => self.claimed_time(&logs).ok_or_else(|| no_header(number))?,
+        let is_unmatched = |header: &&Header| {
+            let limit = |logged| match (logged, self.fetch.near_head) {
+                (false, _) => FALSE_POSITIVE_RATE,
+                (true, true) => FALSE_POSITIVE_RATE_LOGGED,
+                (true, false) => 0.0,
             };
-            let logged =
-                |log: &&Log| Some(Logged { tx_hash: log.transaction_hash, event: decode::decode(log)? });
+            self.chance(header).is_some_and(|(logged, rate)| rate < limit(logged))
+        };
+        let unmatched = self.headers.values().find(is_unmatched).map(|header| header.block.number);
+        let mut blocks = Vec::new();
+        for logs in self.logs.chunk_by(|a, b| a.block == b.block) {
+            let number = logs[0].block;
+            let time = self.headers.get(&number).ok_or_else(|| no_header(number))?.block.time;
+            let logged = |log: &Log| Some(Logged { tx_hash: log.tx_hash, event: decode::decode(log)? });
             let events: Vec<_> = logs.iter().filter_map(logged).collect();
             if !events.is_empty() {
                 blocks.push(EventBlock { number, time, events });
             }
         }
+        let witness = match (self.fetch.near_head, self.seconded) {
+            (true, _) => Witness::Blooms(proof::counted(&self.logs)),
+            (false, true) => Witness::TwoEndpoints,
+            (false, false) => Witness::OneEndpoint,
+        };
         Ok(ProvenRange {
             first: self.first,
             last: self.last,
-            near_head: self.raw.fetch.near_head,
-            logs: self.raw.logs.len(),
+            near_head: self.fetch.near_head,
+            logs: self.logs.len(),
             blocks,
-            unmatched: self.unmatched,
-            window: self.raw.window,
-            count: self.raw.count,
+            unmatched,
+            witness,
+            window: self.window,
+            count: self.count,
         })
     }
 
-    fn log_blocks(&self) -> BTreeMap<u64, Vec<&Log>> {
-        let mut blocks: BTreeMap<u64, Vec<&Log>> = BTreeMap::new();
-        for log in &self.raw.logs {
-            blocks.entry(log.block()).or_default().push(log);
-        }
-        blocks
+    fn logs_of(&self, number: u64) -> &[Log] {
+        let start = self.logs.partition_point(|log| log.block < number);
+        let end = self.logs.partition_point(|log| log.block <= number);
+        &self.logs[start..end]
     }
 
-    /// The time that all logs of a block carry, if it lies within the range's.
-    fn claimed_time(&self, logs: &[&Log]) -> Option<u64> {
-        let time = logs.first()?.time()?;
-        let within = (self.first.time..=self.last.time).contains(&time);
-        (within && logs.iter().all(|log| log.time() == Some(time))).then_some(time)
+    /// Of a block whose bloom hits for a kind of event of the contract that did not come: whether others did, and how
+    /// likely that hit is by chance.
+    fn chance(&self, header: &Header) -> Option<(bool, f64)> {
+        let bloom = header.bloom.as_ref()?;
+        let logs = self.logs_of(header.block.number);
+        let absent =
+            || decode::topics().filter(|topic| !logs.iter().any(|log| log.topics.first() == Some(topic)));
+        let logged = !logs.is_empty();
+        chain::bloom_hits(bloom, self.contract, absent())
+            .then(|| (logged, chain::false_positive_rate(bloom, absent().count(), logged)))
     }
 }
 
@@ -222,6 +267,7 @@ fn no_header(number: u64) -> Incomplete {
 
 #[cfg(test)]
 mod tests {
+    use web3::ethabi::ethereum_types::{Bloom, BloomInput};
     use web3::types::H256;
 
     use super::*;
@@ -232,80 +278,99 @@ mod tests {
         Header { block, bloom: None }
     }
 
-    fn log(block: u64, time: Option<u64>) -> Log {
-        let time = time.map_or("null".to_owned(), |time| format!("\"{time:#x}\""));
-        let zeros = "0".repeat(64);
-        let json = format!(
-            r#"{{"address": "0x{}", "topics": [], "data": "0x", "blockNumber": "{block:#x}", "logIndex": "0x0",
-            "blockHash": "{:#x}", "transactionHash": "0x{zeros}", "blockTimestamp": {time}}}"#,
-            "0".repeat(40),
-            H256::from_low_u64_be(block),
-        );
-        serde_json::from_str(&json).unwrap()
+    fn log(block: u64, index: u64) -> Log {
+        let topics = vec![*decode::topics().nth(index as usize).unwrap()];
+        Log { block, index, topics, block_hash: H256::from_low_u64_be(block), ..Log::default() }
     }
 
-    fn candidate(logs: Vec<Log>) -> Result<Candidate, Incomplete> {
-        let fetch = Fetch { blocks: 10..=20, near_head: false };
-        let headers = vec![header(10), header(20)];
+    fn bloom(topics: usize) -> Bloom {
+        let mut bloom = Bloom::default();
+        bloom.accrue(BloomInput::Raw(H160::zero().as_bytes()));
+        decode::topics().take(topics).for_each(|topic| bloom.accrue(BloomInput::Raw(topic.as_bytes())));
+        bloom
+    }
+
+    fn candidate(logs: Vec<Log>, near_head: bool, bloom: Bloom) -> Candidate {
+        let fetch = Fetch { blocks: 10..=20, near_head };
+        let headers = vec![header(10), Header { bloom: Some(bloom), ..header(20) }];
         let (window, count) = (Reading::Unavailable, Reading::Unavailable);
-        Candidate::new(RawRange { fetch, headers, logs, window, count }, H160::zero())
+        Candidate::new(RawRange { fetch, headers, logs, window, count }, H160::zero()).unwrap()
     }
 
     #[test]
-    fn times_are_read_from_headers_unless_those_of_the_logs_are_right() {
-        for (logs, questions) in [
-            // Nothing to ask.
-            (vec![], vec![]),
-            (vec![log(20, None)], vec![]),
-            // The newest is a sample for all.
-            (vec![log(11, Some(22)), log(12, Some(24))], vec![vec![12]]),
-            // It is wrong, or one is absent: all are read.
-            (vec![log(11, Some(22)), log(12, Some(25))], vec![vec![12], vec![11]]),
-            (vec![log(11, None), log(12, Some(24))], vec![vec![11, 12]]),
-            // No time of this range.
-            (vec![log(11, Some(0)), log(12, Some(24))], vec![vec![11, 12]]),
-        ] {
-            let mut candidate = candidate(logs).unwrap();
-            for expected in questions {
-                let asked = candidate.undated();
-                assert_eq!(asked, expected);
-                candidate.date(&asked.into_iter().map(header).collect::<Vec<_>>()).unwrap();
-            }
-            assert!(candidate.undated().is_empty());
-            candidate.prove().unwrap();
-        }
+    fn the_header_of_every_block_with_logs_is_wanted() {
+        let mut candidate = candidate(vec![log(11, 0), log(11, 1), log(12, 0), log(20, 0)], false, bloom(0));
+        assert_eq!(candidate.headers_wanted(), [11, 12]);
+        candidate.add_headers(vec![header(11), header(12)]).unwrap();
+        assert_eq!(candidate.headers_wanted(), [0; 0]);
+        let times: Vec<_> = candidate.prove().unwrap().blocks.iter().map(|block| block.time).collect();
+        assert_eq!(times, [22, 24, 40]);
     }
 
     #[test]
-    fn a_range_without_its_ends_or_with_another_block_proves_nothing() {
+    fn a_range_without_its_ends_proves_nothing() {
         let fetch = Fetch { blocks: 10..=20, near_head: false };
         let (window, count) = (Reading::Unavailable, Reading::Unavailable);
         let raw = RawRange { fetch, headers: vec![header(10)], logs: vec![], window, count };
         assert_eq!(Candidate::new(raw, H160::zero()).unwrap_err().0, "no header of block 20");
-
-        let mut of_another = candidate(vec![log(12, None)]).unwrap();
-        let mut other = header(12);
-        other.block.hash = H256::repeat_byte(7);
-        assert_eq!(of_another.date(&[other]).unwrap_err().0, "logs and header of block 12 differ");
     }
 
     #[test]
-    fn a_bloom_hit_is_matched_by_logs_or_left_unmatched_unless_it_is_by_chance() {
-        use web3::ethabi::ethereum_types::{Bloom, BloomInput};
-        let mut bloom = Bloom::default();
-        bloom.accrue(BloomInput::Raw(H160::zero().as_bytes()));
-        bloom.accrue(BloomInput::Raw(decode::topics().next().unwrap().as_bytes()));
-        for (bloom, logs, unmatched) in [
-            (bloom, vec![], Some(20)),
-            (bloom, vec![log(20, None)], None),
-            (Bloom::repeat_byte(0xff), vec![], None),
+    fn a_log_of_an_orphaned_block_has_that_block_asked_for_by_its_hash() {
+        let stale = Log { block_hash: H256::repeat_byte(7), ..log(12, 0) };
+        let mut far = candidate(vec![stale.clone()], false, bloom(0));
+        far.add_headers(vec![header(12)]).unwrap();
+        let doubtful: Vec<_> = far.doubtful().iter().map(|header| header.block.number).collect();
+        assert_eq!(doubtful, [12]);
+        far.add_block(&header(12), vec![stale.clone(), log(12, 1)]).unwrap();
+        assert!(far.doubtful().is_empty());
+        assert_eq!(far.prove().unwrap().logs, 1);
+        let mut near = candidate(vec![stale], true, bloom(0));
+        let error = near.add_headers(vec![header(12)]).unwrap_err();
+        assert_eq!(error.0, "logs and header of block 12 differ");
+    }
+
+    #[test]
+    fn a_bloom_hit_is_matched_by_logs_of_its_kind_or_left_unmatched_unless_it_is_by_chance() {
+        for (bloom, before, by_hash, doubtful, unmatched) in [
+            (bloom(1), vec![], vec![], true, Some(20)),
+            (bloom(1), vec![], vec![log(20, 0)], true, None),
+            (bloom(1), vec![log(20, 0)], vec![], false, None),
+            // A part of the logs.
+            (bloom(2), vec![log(20, 0)], vec![log(20, 0), log(20, 1)], true, None),
+            (bloom(2), vec![log(20, 0)], vec![log(20, 0)], true, Some(20)),
+            // By chance.
+            (Bloom::repeat_byte(0xff), vec![], vec![], true, None),
+            (Bloom::repeat_byte(0xff), vec![log(20, 0)], vec![], false, None),
         ] {
-            let mut candidate = candidate(vec![]).unwrap();
-            candidate.raw.headers[1].bloom = Some(bloom);
-            let hits = candidate.bloom_hits();
-            assert_eq!(hits.len(), 1);
-            candidate.add_block(&hits[0], logs).unwrap();
-            assert_eq!(candidate.prove().unwrap().unmatched, unmatched);
+            let mut candidate = candidate(before, true, bloom);
+            let blocks = candidate.doubtful();
+            assert_eq!(blocks.len(), usize::from(doubtful), "{bloom:?}");
+            for block in blocks {
+                candidate.add_block(&block, by_hash.clone()).unwrap();
+            }
+            assert!(candidate.doubtful().is_empty());
+            assert_eq!(candidate.prove().unwrap().unmatched, unmatched, "{bloom:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_is_the_word_of_one_endpoint_until_another_one_says_the_same() {
+        for (near_head, second, witness) in [
+            (false, None, Witness::OneEndpoint),
+            (false, Some((vec![log(20, 0)], true)), Witness::TwoEndpoints),
+            (false, Some((vec![log(20, 0)], false)), Witness::OneEndpoint),
+            (false, Some((vec![], true)), Witness::OneEndpoint),
+            (false, Some((vec![log(20, 0), log(20, 1)], true)), Witness::OneEndpoint),
+            (true, None, Witness::Blooms(proof::counted(&[log(20, 0)]))),
+        ] {
+            let mut candidate = candidate(vec![log(20, 0)], near_head, bloom(0));
+            let more = second.as_ref().map_or(1, |(logs, _)| logs.len().max(1));
+            if let Some((logs, of_another)) = second {
+                candidate.add_second(logs, of_another).unwrap();
+            }
+            let range = candidate.prove().unwrap();
+            assert_eq!((range.witness, range.logs), (witness, more));
         }
     }
 }

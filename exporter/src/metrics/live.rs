@@ -107,6 +107,11 @@ fn progress(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result 
         each(networks, |of| of.sync_remaining),
     )?;
     writer.gauge(
+        "tesseract_unproven_blocks",
+        "Processed blocks whose logs rest on the word of one endpoint so far; absent before the first sync is done.",
+        each(networks, |of| of.unproven),
+    )?;
+    writer.gauge(
         "tesseract_last_success_timestamp_seconds",
         "End of the last full cycle by the exporter's clock, in seconds since the Unix epoch.",
         each(networks, |of| of.last_success.map(unix_seconds)),

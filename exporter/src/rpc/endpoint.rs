@@ -86,6 +86,11 @@ impl Endpoint {
         self.memory().batching.allows(Instant::now())
     }
 
+    /// How many calls it answers in one exchange, as far as is known.
+    pub fn calls_at_once(&self) -> u64 {
+        self.memory().calls.size()
+    }
+
     /// Its last exchange did not fail, nor its last use.
     pub fn is_healthy(&self) -> bool {
         self.memory().back_off.is_healthy()

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::http::http_client;
 use super::{Endpoint, EndpointStats};
 use crate::config::{Confirmations, Network};
+use crate::plan;
 
 /// How often an endpoint that is not in use is asked for its head.
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
@@ -30,21 +31,26 @@ pub struct Pool {
 struct Standing {
     head: Option<u64>,
     wrong_chain: bool,
+    /// When it was last logged that it is on another chain, and whether that was taken back since.
+    wrong_logged: Option<(Instant, bool)>,
     trails: bool,
     probed: Option<Instant>,
     probing: bool,
 }
 
+/// That an endpoint is on another chain is news again after this long: one that comes and goes must not fill a disk.
+const NEWS_INTERVAL: Duration = Duration::from_secs(600);
+
 /// What an endpoint's chain id says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainCheck {
-    /// It is on the expected chain, as before.
+    /// It is on the expected chain.
     Right,
-    /// It is back on the expected chain.
+    /// It is back on the expected chain, and was last reported to be on another one.
     RightAgain,
-    /// It is on another chain; `news` unless that was known.
+    /// It is on another chain.
     Wrong {
-        /// It was not known.
+        /// Nothing of that was reported for a while.
         news: bool,
     },
 }
@@ -90,6 +96,20 @@ impl Pool {
         };
         let fitnesses: Vec<_> = self.endpoints.iter().map(fitness).collect();
         fittest(&fitnesses).map(|index| self.endpoints[index].clone())
+    }
+
+    /// Who may be asked for a second answer about blocks up to `block`, besides `active`: the first that is healthy,
+    /// and as far as is known on the right chain and not behind.
+    pub fn second(&self, active: usize, block: u64) -> Option<Arc<Endpoint>> {
+        let standings = self.standings();
+        let fits = |endpoint: &&Arc<Endpoint>| {
+            let Standing { wrong_chain, head, .. } = standings[endpoint.index];
+            endpoint.index != active
+                && endpoint.is_healthy()
+                && !wrong_chain
+                && head.is_none_or(|head| head.saturating_add(plan::NEAR_HEAD) >= block)
+        };
+        self.endpoints.iter().find(fits).cloned()
     }
 
     /// Endpoints besides `active` that were not asked for a while, or all where none is active. Each is to be
@@ -140,12 +160,18 @@ impl Pool {
 
     /// Notes whether an endpoint is on the right chain.
     pub fn record_chain(&self, index: usize, right: bool) -> ChainCheck {
-        let wrong_chain = &mut self.standings()[index].wrong_chain;
-        match (std::mem::replace(wrong_chain, !right), right) {
-            (false, true) => ChainCheck::Right,
-            (true, true) => ChainCheck::RightAgain,
-            (known, false) => ChainCheck::Wrong { news: !known },
+        let standing = &mut self.standings()[index];
+        standing.wrong_chain = !right;
+        let logged = &mut standing.wrong_logged;
+        if right {
+            let taken_back = logged.as_mut().map(|(_, taken_back)| std::mem::replace(taken_back, true));
+            return if taken_back == Some(false) { ChainCheck::RightAgain } else { ChainCheck::Right };
         }
+        let news = logged.is_none_or(|(then, _)| then.elapsed() >= NEWS_INTERVAL);
+        if news {
+            *logged = Some((Instant::now(), false));
+        }
+        ChainCheck::Wrong { news }
     }
 
     /// Counts on top of these, in the order of the configuration.

@@ -15,6 +15,7 @@ use web3::types::{H160, H256, U256};
 use super::{Gap, Saved};
 use crate::chain::BlockRef;
 use crate::ledger::{Deadline, Ledger, Pending, Settled, State, Transaction};
+use crate::proof::Proof;
 
 /// Changes whenever an older program would misread the file.
 pub(super) const FORMAT: u32 = 2;
@@ -47,6 +48,7 @@ struct Head<'a> {
     anchor: Option<BlockRef>,
     compared: Option<(u64, i64)>,
     gaps: Cow<'a, [Gap]>,
+    proof: Cow<'a, Proof>,
     ledger: Cow<'a, State>,
     /// How many transactions follow.
     pending: u64,
@@ -65,6 +67,7 @@ pub(super) fn write(file: &mut impl Write, saved: &Saved<'_>) -> io::Result<()> 
         anchor: saved.anchor,
         compared: saved.compared,
         gaps: Cow::Borrowed(&saved.gaps),
+        proof: Cow::Borrowed(&saved.proof),
         ledger: Cow::Borrowed(state),
         pending: pending.len() as u64,
         settled: settled.len() as u64,
@@ -117,6 +120,7 @@ pub(super) fn read(mut file: impl Read, length: u64) -> Result<Saved<'static>, S
         anchor: head.anchor,
         compared: head.compared,
         gaps: head.gaps,
+        proof: head.proof,
         ledger: Cow::Owned(ledger),
     })
 }

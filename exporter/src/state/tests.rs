@@ -27,6 +27,7 @@ fn saved() -> Saved<'static> {
         anchor: Some(BlockRef { number: 5, time: 7, ..BlockRef::default() }),
         compared: Some((9, 0)),
         gaps: Cow::Owned(Vec::new()),
+        proof: Cow::Owned(Proof::default()),
         ledger: Cow::Owned(Ledger::default()),
     }
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tesseract_exporter::chain::BlockRef;
 use tesseract_exporter::decode::{Event, Logged};
 use tesseract_exporter::ledger::{Block, Ledger};
+use tesseract_exporter::proof::Proof;
 use tesseract_exporter::state::{self, Saved};
 use web3::types::{H160, H256, U256};
 
@@ -210,6 +211,7 @@ fn saved(ledger: Cow<'_, Ledger>) -> Saved<'_> {
         anchor: None,
         compared: None,
         gaps: Cow::Owned(Vec::new()),
+        proof: Cow::Owned(Proof::default()),
         ledger,
     }
 }

@@ -129,6 +129,7 @@ fn simple() -> Snapshot {
 fn catching_up() -> Snapshot {
     Snapshot {
         synced: false,
+        unproven: None,
         sync_remaining: Some(1_250_000),
         views: Views { exists: Some(true), variant: Some("simple"), ..Views::default() },
         ..well("arbitrum", 42_161)
@@ -161,6 +162,7 @@ fn well(network: &str, chain_id: u64) -> Snapshot {
         owner_expected: None,
         synced: true,
         processed: Some(Head { number: 5_200_000, timestamp: 1_699_999_988 }),
+        unproven: Some(97),
         sync_remaining: Some(0),
         last_success: Some(at(1_700_000_013_125)),
         stale_after: Duration::from_secs(30),

@@ -4,6 +4,8 @@ use super::*;
 use crate::decode::{Event, Logged};
 use crate::follow::verify::EventBlock;
 
+const PATIENT: Rules = Rules { patient: true, trusts_blooms: true, grants_roles: false };
+
 fn block(number: u64, branch: u64) -> BlockRef {
     let hash = |number: u64| H256::from_low_u64_be(branch * 1000 + number);
     BlockRef { number, hash: hash(number), parent: hash(number.wrapping_sub(1)), time: number * 2 }
@@ -31,6 +33,7 @@ fn range(blocks: std::ops::RangeInclusive<u64>, branch: u64, events: u64, count:
         logs: events.events.len(),
         blocks: vec![events],
         unmatched: None,
+        witness: crate::proof::Witness::OneEndpoint,
         window: Reading::Unavailable,
         count: count.map_or(Reading::Unavailable, |count| Reading::Known(Some(count.into()))),
     }
@@ -90,35 +93,57 @@ fn a_range_is_placed_by_its_hash_its_count_and_its_blooms() {
             ProvenRange { unmatched: Some(11), ..range(10..=12, 1, 1, Some(3)) },
             true,
             false,
-            Placement::Next { gap: None },
+            Placement::Next { gap: Some(gap(Some(0))) },
         ),
     ] {
-        assert_eq!(history(Some(5)).place(&range, patient, trusts), placement, "{name}");
+        assert_eq!(
+            history(Some(5)).place(&range, Rules { patient, trusts_blooms: trusts, ..PATIENT }),
+            placement,
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn a_difference_of_unknown_origin_has_the_history_read_once_more() {
     let one_missing = range(5..=9, 1, 1, Some(2));
+    // So does one that lacks what a contract with roles logs when it is deployed.
+    let mut roles = History::new(None);
+    roles.begins_at(5);
+    let none_missing = range(5..=9, 1, 1, Some(1));
+    let with_roles = Rules { grants_roles: true, ..PATIENT };
+    assert_eq!(roles.place(&none_missing, PATIENT), Placement::Next { gap: None });
+    assert_eq!(roles.place(&none_missing, with_roles), Placement::Restart { from: Some(0) });
+    let mut deployed = range(5..=5, 1, 1, Some(1));
+    let index = crate::decode::OTHER_EVENTS.iter().position(|name| *name == "RoleGranted").unwrap();
+    deployed.blocks[0].events[0].event = Event::Other { index, tx_id: None };
+    deployed.count = Reading::Known(Some(0.into()));
+    assert_eq!(roles.place(&deployed, with_roles), Placement::Next { gap: None });
     // A beginning that was found is not believed; one that was configured is.
     let mut found = History::new(None);
     found.begins_at(5);
-    assert_eq!(found.place(&one_missing, true, true), Placement::Restart { from: Some(0) });
+    assert_eq!(found.place(&one_missing, PATIENT), Placement::Restart { from: Some(0) });
     found.mark_reread();
     let wait = Placement::Wait(Missing::Counted { block: 9 });
-    assert_eq!(found.place(&one_missing, true, true), wait);
+    assert_eq!(found.place(&one_missing, PATIENT), wait);
     let mut configured = History::new(Some(5));
     configured.begins_after(4, 0.into());
-    assert_eq!(configured.place(&one_missing, true, true), wait);
+    assert_eq!(configured.place(&one_missing, PATIENT), wait);
 
     // Not compared right before the range: the difference may be older.
     let mut history = history(Some(5));
     extend(&mut history, &range(10..=12, 1, 1, None));
     let later = range(13..=15, 1, 0, Some(4));
-    assert!(matches!(history.place(&later, true, true), Placement::Wait(_)));
-    assert_eq!(history.place(&later, false, true), Placement::Restart { from: Some(5) });
+    assert!(matches!(history.place(&later, PATIENT), Placement::Wait(_)));
+    assert_eq!(
+        history.place(&later, Rules { patient: false, ..PATIENT }),
+        Placement::Restart { from: Some(5) }
+    );
     history.mark_reread();
-    assert!(matches!(history.place(&later, false, true), Placement::Next { gap: Some(_) }));
+    assert!(matches!(
+        history.place(&later, Rules { patient: false, ..PATIENT }),
+        Placement::Next { gap: Some(_) }
+    ));
 }
 
 #[test]
@@ -126,7 +151,7 @@ fn what_was_counted_before_the_beginning_is_no_difference() {
     let mut history = History::new(Some(10));
     history.begins_after(9, 7.into());
     let range = range(10..=12, 1, 1, Some(8));
-    assert_eq!(history.place(&range, true, true), Placement::Next { gap: None });
+    assert_eq!(history.place(&range, PATIENT), Placement::Next { gap: None });
     let check = extend(&mut history, &range);
     assert_eq!((check, history.count_check), (None, Some(CountCheck { block: 12, missing: 7 })));
 }
@@ -164,7 +189,9 @@ fn a_chain_that_ends_lower_is_known_by_the_newest_block_both_have() {
 fn a_gap_that_is_undone_gives_back_its_difference() {
     let mut history = history(Some(5));
     let lacking = range(10..=12, 1, 0, Some(3));
-    let Placement::Next { gap } = history.place(&lacking, false, true) else { panic!("not placed") };
+    let Placement::Next { gap } = history.place(&lacking, Rules { patient: false, ..PATIENT }) else {
+        panic!("not placed")
+    };
     let resolved = Resolved { blocks: Vec::new(), buffered_before: Vec::new() };
     let check = history.extend(&lacking, &resolved, gap).difference;
     assert_eq!(check, Some(CountCheck { block: 12, missing: 1 }));

@@ -36,8 +36,16 @@ enum Batch {
     Answered(Vec<Answer>),
     /// Each of its tries failed alike, perhaps for being a batch.
     Refused { error: Error, tries: u32 },
+    /// It was one of too many calls.
+    TooMany(TooMany),
     /// The endpoint failed.
     Failed(Error),
+}
+
+/// The endpoint wants to be asked less, and each call may count: fewer are to be sent after this pause.
+struct TooMany {
+    error: Error,
+    pause: Duration,
 }
 
 impl Endpoint {
@@ -56,15 +64,16 @@ impl Endpoint {
             let rest = &calls[answers.len()..];
             let most = usize::try_from(self.memory().calls.size()).unwrap_or(usize::MAX);
             let part = &rest[..most.min(rest.len())];
-            let of_part = self.send_part(part).await;
-            let size = part.len() as u64;
+            let of_part = match self.send_part(part).await {
+                Ok(answers) => answers,
+                Err(TooMany { error, pause }) => {
+                    self.record_size(part.len(), Some(&error));
+                    sleep(pause).await;
+                    continue;
+                }
+            };
             let failure = of_part.iter().find_map(endpoint_failure).cloned();
-            self.memory().calls.observe(match failure.as_ref().map(|error| error.kind) {
-                None => Asked::Answered { size, logs: 0 },
-                // Each call of a batch may count against the rate.
-                Some(ErrorKind::Timeout | ErrorKind::RateLimited) if size > FEW => Asked::Refused { size },
-                Some(_) => Asked::Failed,
-            });
+            self.record_size(part.len(), failure.as_ref());
             answers.extend(of_part);
             if let Some(error) = failure {
                 answers.resize_with(calls.len(), || Err(error.clone()));
@@ -80,18 +89,36 @@ impl Endpoint {
             return Batched::Refused(Error::new(ErrorKind::Unreadable, "batches are not answered"));
         }
         match self.batch(calls, bound).await {
-            Batch::Answered(answers) => Batched::Answered(answers),
+            Batch::Answered(answers) => {
+                self.record_size(calls.len(), answers.iter().find_map(endpoint_failure));
+                Batched::Answered(answers)
+            }
             Batch::Refused { error, .. } => Batched::Refused(error),
-            Batch::Failed(error) => Batched::Answered(vec![Err(error); calls.len()]),
+            Batch::Failed(error) | Batch::TooMany(TooMany { error, .. }) => {
+                self.record_size(calls.len(), Some(&error));
+                Batched::Answered(vec![Err(error); calls.len()])
+            }
         }
     }
 
-    async fn send_part(&self, calls: &[Call]) -> Vec<Answer> {
+    /// Learns how many calls are answered in one exchange.
+    fn record_size(&self, calls: usize, failure: Option<&Error>) {
+        let size = calls as u64;
+        self.memory().calls.observe(match failure.map(|error| error.kind) {
+            None => Asked::Answered { size, logs: 0 },
+            // Each call of a batch may count against the rate.
+            Some(ErrorKind::Timeout | ErrorKind::RateLimited) if size > FEW => Asked::Refused { size },
+            Some(_) => Asked::Failed,
+        });
+    }
+
+    async fn send_part(&self, calls: &[Call]) -> Result<Vec<Answer>, TooMany> {
         if calls.len() < 2 || !self.batches() {
-            return self.unbatched(calls, 0).await;
+            return Ok(self.unbatched(calls, 0).await);
         }
-        match self.batch(calls, calls.len()).await {
+        Ok(match self.batch(calls, calls.len()).await {
             Batch::Answered(answers) => answers,
+            Batch::TooMany(too_many) => return Err(too_many),
             Batch::Refused { error, tries } => {
                 // They may pass one by one; otherwise the endpoint is ill, and that says nothing about batches.
                 let answers = self.unbatched(calls, tries).await;
@@ -103,7 +130,7 @@ impl Endpoint {
                 answers
             }
             Batch::Failed(error) => vec![Err(error); calls.len()],
-        }
+        })
     }
 
     /// Calls in one exchange; where one fails in passing, it and all after it in another, but always all from
@@ -131,6 +158,9 @@ impl Endpoint {
                     let same = retries == 0 || alike == Some(error.kind);
                     alike = Some(error.kind).filter(|_| same);
                     match self.retry(&error, calls[from].method, retries) {
+                        Next::Again { after: pause } if is_too_many(&error, &calls[from..]) => {
+                            return Batch::TooMany(TooMany { error, pause });
+                        }
                         Next::Again { after } => Some((from, after)),
                         Next::GiveUp if from == 0 && alike.is_some_and(may_be_the_batch) => {
                             return Batch::Refused { error, tries: retries + 1 };
@@ -297,6 +327,11 @@ fn no_answer() -> Error {
 
 fn endpoint_failure(answer: &Answer) -> Option<&Error> {
     answer.as_ref().err().filter(|error| error.kind.is_endpoint_failure())
+}
+
+/// The endpoint limits its rate, and may have counted each of these calls.
+fn is_too_many(error: &Error, calls: &[Call]) -> bool {
+    error.kind == ErrorKind::RateLimited && calls.len() as u64 > FEW
 }
 
 /// An exchange that failed in this way may do so because it was a batch.
