@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
+use crate::process;
+
 /// What a life came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -96,6 +98,8 @@ impl fmt::Display for Summary {
 
 /// Lives through these seeds, so many at a time, and tells every ending to `tell`, in order of the seeds.
 pub async fn run(seeds: RangeInclusive<u64>, at_once: usize, mut tell: impl FnMut(&Ending)) -> Summary {
+    // Built now where it has to be, so that no life waits for it.
+    process::binary();
     let places = Arc::new(Semaphore::new(at_once));
     let started: Vec<_> = seeds
         .map(|seed| {

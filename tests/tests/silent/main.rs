@@ -16,6 +16,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tesseract_tests::process;
 use tesseract_tests::sim::Variant;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -93,6 +94,8 @@ impl Cells {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_says_is_seen_or_said() {
+    // Built now where it has to be, so that no cell waits for it.
+    process::binary();
     let worlds = tokio::join!(
         World::new(Variant::Simple, Windows::Steady),
         World::new(Variant::Buffer, Windows::Steady),
