@@ -24,7 +24,7 @@ pub enum Verdict {
     Exact,
     /// Something shown was not true, and a gauge said so.
     Flagged(String),
-    /// Something shown was not true, or a counter fell, and nothing said so.
+    /// Something shown was not true and nothing said so, an event was counted that never was, or a counter fell.
     Silent(String),
     /// The newest block was not reached, or the process ended.
     Stuck(String),

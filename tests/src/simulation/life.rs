@@ -7,7 +7,7 @@ use tokio::time::{Instant, interval, timeout};
 
 use super::Verdict;
 use super::draw::{Deed, Plan};
-use crate::fold;
+use crate::fold::{self, Truth};
 use crate::hostile::{Fault, Proxy};
 use crate::process::Exporter;
 use crate::rig::{NETWORK, Oracle, Setup, fallen, flags, reached, watch};
@@ -25,6 +25,15 @@ const QUIET: u64 = 150;
 
 /// Requests that nobody makes are not waited for any longer.
 const WAIT: Duration = Duration::from_millis(400);
+
+/// What counts logs, and nothing that follows from them.
+const EVENTS: [&str; 5] = [
+    "tesseract_transactions_buffered_total",
+    "tesseract_transactions_ready_total",
+    "tesseract_transactions_failed_total",
+    "tesseract_contract_events_total",
+    "tesseract_undecodable_logs_total",
+];
 
 /// Real caps are divided by this: the chain is that much shorter than a real one.
 const SCALE: u64 = 500;
@@ -181,8 +190,10 @@ impl Life {
             }
         };
         let became_right = timeout(GRACE, becomes_right).await.is_ok();
+        let invented = invented(&truth, &self.last);
         match (became_right, flags(&self.last)) {
             (true, _) => Ok(()),
+            (false, _) if !invented.is_empty() => Err(Verdict::Silent(invented.join("; "))),
             (false, Some(flags)) => Err(Verdict::Flagged(format!("{flags}; {}", wrong.join("; ")))),
             (false, None) => Err(Verdict::Silent(wrong.join("; "))),
         }
@@ -210,6 +221,18 @@ impl Life {
     fn target(&self) -> u64 {
         self.sim.head() - self.setup.confirmations
     }
+}
+
+/// Events that are counted and never were: a gauge that doubts that all is there says nothing of these.
+fn invented(truth: &Truth, shown: &Series) -> Vec<String> {
+    let counts_events = |key: &str| EVENTS.iter().any(|family| key.starts_with(family));
+    let more = |(key, true_value): (&String, &f64)| {
+        shown
+            .get(key)
+            .filter(|value| value > true_value)
+            .map(|value| format!("{key}: expected {true_value}, got {value}"))
+    };
+    truth.series.iter().filter(|(key, _)| counts_events(key)).filter_map(more).collect()
 }
 
 fn spoil(endpoints: &[Proxy], deed: &Deed) {
