@@ -36,7 +36,7 @@ use crate::ledger::Counts;
 use crate::plan::{Asked, Change};
 use crate::rpc::{Endpoint, ErrorKind, Pool, Refusal};
 use crate::snapshot::{Confirmed, Gauges, Head, Snapshot};
-use crate::views::{self, Views};
+use crate::views::Views;
 use advance::Advance;
 use failure::{CycleError, Known, Next};
 use history::History;
@@ -51,9 +51,6 @@ const CATCH_UP_TIME: Duration = Duration::from_secs(5);
 
 /// A cycle that lasts longer than this is ended; every request has a deadline of its own.
 const LONGEST_CYCLE: Duration = Duration::from_secs(300);
-
-/// The views of this many heads are remembered, as replicas that disagree serve them in turn.
-const HEADS: usize = 4;
 
 /// Follows one network until `shutdown` becomes true or its sender is gone.
 ///
@@ -256,10 +253,14 @@ impl Follower {
     /// Carries everything as far as this endpoint lets it.
     async fn step(&mut self, endpoint: &Arc<Endpoint>) -> Result<(), CycleError> {
         let head = head::read(endpoint, &self.network).await?;
-        self.accept_head(endpoint, &head)?;
-        self.snapshot.connected = true;
-        self.snapshot.head = Some(Head { number: head.block.number, timestamp: head.block.time });
-        let views = self.read_views(endpoint, head.block).await;
+        // Whoever was on the right chain is so until it says otherwise.
+        if self.memories[endpoint.index].accepted_head.is_some() {
+            self.show_head(head.block);
+        }
+        let views = self.read_chain_and_views(endpoint, head.block).await?;
+        head::record_head(&self.pool, endpoint, head.block.number)?;
+        self.show_head(head.block);
+        let views = self.show_views(endpoint, head.block, views).await;
         if !endpoint.is_healthy() {
             return views;
         }
@@ -318,25 +319,6 @@ impl Follower {
             absent: self.snapshot.views.absent(),
             unbound: self.chain_id.filter(|_| self.history.ledger.block().is_none()),
         }
-    }
-
-    async fn read_views(&mut self, endpoint: &Endpoint, block: BlockRef) -> Result<(), CycleError> {
-        let known = self.views.iter().find(|(hash, _)| *hash == block.hash).map(|(_, views)| views.clone());
-        let views = match known {
-            Some(views) => views,
-            None => {
-                let calls = views::calls(self.network.contract, block.number);
-                let views = views::read(endpoint.send(&calls).await)?;
-                if views.exists == Some(true) {
-                    self.views.truncate(HEADS - 1);
-                    self.views.push_front((block.hash, views.clone()));
-                }
-                views
-            }
-        };
-        self.snapshot.owner_expected = self.network.expected_owner.zip(views.owner).map(|(a, b)| a == b);
-        self.snapshot.views = views;
-        Ok(())
     }
 
     /// The block at which the history begins; `None` while there is no contract.

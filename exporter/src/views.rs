@@ -49,6 +49,12 @@ pub enum Unread {
 }
 
 impl Views {
+    /// Whether there is code at the address.
+    pub fn found(&mut self, exists: bool) {
+        self.exists = Some(exists);
+        self.variant = exists.then_some(if self.paused.is_some() { "buffer" } else { "simple" });
+    }
+
     /// Which of the views that are read at old blocks as well the contract provably does not have.
     pub fn absent(&self) -> Vec<&'static str> {
         let known = self.exists == Some(true);
@@ -79,32 +85,34 @@ impl Returned {
     }
 }
 
-/// The calls for all views and for the code, at this block.
+/// The calls for all views at this block.
 pub fn calls(contract: H160, block: u64) -> Vec<Call> {
-    let views = VIEWS.iter().map(|view| call(contract, view, block));
-    std::iter::once(code_call(contract, block)).chain(views).collect()
+    VIEWS.iter().map(|view| call(contract, view, block)).collect()
 }
 
-/// The views, from the answers to [`calls`].
+/// The views, from the answers to [`calls`]. Where none has a value, only the code tells whether there is a contract:
+/// `exists` is `None`.
 ///
 /// # Errors
 /// The first view that could not be read, other than for the contract not having it.
 pub fn read(answers: Vec<Answer>) -> Result<Views, Unread> {
     let mut answers = answers.into_iter();
     let missing = || Err(rpc::Error::new(ErrorKind::Unreadable, "no answer"));
-    let exists = has_code(answers.next().unwrap_or_else(missing))?;
     let mut next = |view| returned(view, answers.next().unwrap_or_else(missing)).map(Returned::value);
     let [owner, paused, breaker, count, window] = VIEWS.map(&mut next);
-    let paused = paused?.and_then(Token::into_bool);
-    Ok(Views {
-        exists: Some(exists),
+    let mut views = Views {
+        exists: None,
         owner: owner?.and_then(Token::into_address),
-        paused,
+        paused: paused?.and_then(Token::into_bool),
         circuit_breaker: breaker?.and_then(Token::into_bool),
         transaction_count: count?.and_then(Token::into_uint),
         coordination_window: window?.and_then(Token::into_uint),
-        variant: exists.then_some(if paused.is_some() { "buffer" } else { "simple" }),
-    })
+        variant: None,
+    };
+    if views != Views::default() {
+        views.found(true);
+    }
+    Ok(views)
 }
 
 /// The call of a view without parameters.
@@ -180,20 +188,24 @@ mod tests {
     fn the_variant_is_that_of_its_views() {
         let word = |last: &str| raw(&format!("\"0x{last:0>64}\""));
         let reverted = || Err(rpc::Error::rpc(3, "execution reverted"));
-        let simple = vec![raw("\"0x60\""), word("7"), reverted(), reverted(), word("2"), word("1e")];
+        let simple = vec![word("7"), reverted(), reverted(), word("2"), word("1e")];
         let views = read(simple).unwrap();
         assert_eq!(
             (views.variant, views.paused, views.coordination_window),
             (Some("simple"), None, Some(30.into()))
         );
-        let buffer = vec![raw("\"0x60\""), word("7"), word("1"), word("0"), word("2"), word("1e")];
+        let buffer = vec![word("7"), word("1"), word("0"), word("2"), word("1e")];
         let views = read(buffer).unwrap();
         assert_eq!(
             (views.variant, views.paused, views.circuit_breaker),
             (Some("buffer"), Some(true), Some(false))
         );
-        let none = vec![raw("\"0x\""), reverted(), reverted(), reverted(), reverted(), reverted()];
-        assert_eq!((read(none.clone()).unwrap().exists, read(none).unwrap().variant), (Some(false), None));
-        assert!(read(vec![raw("\"0x60\"")]).is_err());
+        let mut none = read(vec![reverted(), reverted(), reverted(), reverted(), raw("\"0x\"")]).unwrap();
+        assert_eq!((none.exists, none.variant), (None, None));
+        none.found(true);
+        assert_eq!((none.exists, none.variant), (Some(true), Some("simple")));
+        none.found(false);
+        assert_eq!((none.exists, none.variant), (Some(false), None));
+        assert!(read(vec![word("7")]).is_err());
     }
 }

@@ -302,7 +302,7 @@ fn config(networks: &[Network], state: &TempDir) -> String {
         let url = proxy.url();
         text += &format!(
             "  - name: {name}\n    rpc_urls: [{url}]\n    chain_id: {CHAIN_ID}\n    contract: \"{contract:#x}\"\n    \
-             confirmations: {CONFIRMATIONS}\n    poll_interval: 100ms\n    request_timeout: 500ms\n    \
+             confirmations: {CONFIRMATIONS}\n    poll_interval: 100ms\n    request_timeout: 1500ms\n    \
              max_block_range: 40\n"
         );
     }

@@ -1,4 +1,4 @@
-//! The chain's head as one endpoint has it, and whether that endpoint may be believed at all.
+//! The chain's head as one endpoint has it, with chain id and views, and whether that endpoint may be believed at all.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,32 +9,33 @@ use super::Follower;
 use super::failure::CycleError;
 use crate::chain::{self, BlockRef};
 use crate::config::{Confirmations, Network};
-use crate::rpc::{self, Call, ChainCheck, Endpoint, ErrorKind, Method, Pool};
+use crate::rpc::{self, Answer, Call, ChainCheck, Endpoint, ErrorKind, Method, Pool};
+use crate::snapshot::Head;
 use crate::supervise;
+use crate::views::{self, Views};
 
 /// What an endpoint says of its chain.
 #[derive(Clone, Debug)]
 pub(super) struct ChainHead {
-    pub chain_id: u64,
     pub block: BlockRef,
     /// The newest block that counts as confirmed; `None` while there are too few. A young chain, or a node that has
     /// just started, may not know it.
     pub confirmed: Result<Option<u64>, CycleError>,
 }
 
-/// Asks for head, chain and the newest confirmed block in one exchange.
+/// The views of this many heads are remembered, as replicas that disagree serve them in turn.
+const HEADS: usize = 4;
+
+/// Asks for head and newest confirmed block in one exchange.
 pub(super) async fn read(endpoint: &Endpoint, network: &Network) -> Result<ChainHead, CycleError> {
-    let block = |tag: &str| Call { method: Method::GetBlockByNumber, params: json!([tag, false]) };
-    let mut calls = vec![Call { method: Method::ChainId, params: json!([]) }, block("latest")];
     let tag = match network.confirmations {
         Confirmations::Blocks(_) => None,
         Confirmations::Safe => Some("safe"),
         Confirmations::Finalized => Some("finalized"),
     };
-    calls.extend(tag.map(block));
+    let calls: Vec<_> = std::iter::once("latest").chain(tag).map(block_call).collect();
     let mut answers = endpoint.send(&calls).await.into_iter();
-    let mut next = || answers.next().unwrap_or(Err(rpc::Error::new(ErrorKind::Unreadable, "no answer")));
-    let chain_id = chain::quantity(&next()?)?;
+    let mut next = || answers.next().unwrap_or_else(no_answer);
     let head = chain::header(&next()?)?.block;
     let confirmed = match (network.confirmations, tag) {
         (Confirmations::Blocks(blocks), _) => Ok(head.number.checked_sub(blocks)),
@@ -49,20 +50,93 @@ pub(super) async fn read(endpoint: &Endpoint, network: &Network) -> Result<Chain
             }
         },
     };
-    Ok(ChainHead { chain_id, block: head, confirmed })
+    Ok(ChainHead { block: head, confirmed })
+}
+
+/// The call that asks which chain an endpoint is on.
+pub(super) fn chain_call() -> Call {
+    Call { method: Method::ChainId, params: json!([]) }
+}
+
+pub(super) fn no_answer() -> Answer {
+    Err(rpc::Error::new(ErrorKind::Unreadable, "no answer"))
+}
+
+fn block_call(tag: &str) -> Call {
+    Call { method: Method::GetBlockByNumber, params: json!([tag, false]) }
 }
 
 impl Follower {
-    /// Whether the endpoint is on the right chain and not far behind the others.
-    pub(super) fn accept_head(&mut self, endpoint: &Endpoint, head: &ChainHead) -> Result<(), CycleError> {
+    pub(super) fn show_head(&mut self, block: BlockRef) {
+        self.snapshot.connected = true;
+        self.snapshot.head = Some(Head { number: block.number, timestamp: block.time });
+    }
+
+    /// Asks for the chain's id and the views in one exchange, each unless it is known for this very block.
+    ///
+    /// # Errors
+    /// The endpoint is on another chain, or does not say on which.
+    pub(super) async fn read_chain_and_views(
+        &mut self,
+        endpoint: &Endpoint,
+        block: BlockRef,
+    ) -> Result<Result<Views, CycleError>, CycleError> {
+        let known = self.views.iter().find(|(hash, _)| *hash == block.hash).map(|(_, views)| views.clone());
+        let accepted = self.memories[endpoint.index].accepted_head == Some(block.hash);
+        let mut calls = Vec::new();
+        if !accepted {
+            calls.push(chain_call());
+        }
+        if known.is_none() {
+            calls.extend(views::calls(self.network.contract, block.number));
+        }
+        let mut answers = endpoint.send(&calls).await.into_iter();
+        if !accepted {
+            let chain_id = chain::quantity(&answers.next().unwrap_or_else(no_answer)?)?;
+            self.accept_chain(endpoint, chain_id)?;
+            self.memories[endpoint.index].accepted_head = Some(block.hash);
+        }
+        Ok(match known {
+            Some(views) => Ok(views),
+            None => views::read(answers.collect()).map_err(CycleError::from),
+        })
+    }
+
+    pub(super) async fn show_views(
+        &mut self,
+        endpoint: &Endpoint,
+        block: BlockRef,
+        views: Result<Views, CycleError>,
+    ) -> Result<(), CycleError> {
+        let mut views = views?;
+        if views.exists.is_none() {
+            let code = views::code_call(self.network.contract, block.number);
+            views.found(views::has_code(endpoint.ask(code).await)?);
+        }
+        if views.exists == Some(true) && self.views.iter().all(|(hash, _)| *hash != block.hash) {
+            self.views.truncate(HEADS - 1);
+            self.views.push_front((block.hash, views.clone()));
+        }
+        self.snapshot.owner_expected = self.network.expected_owner.zip(views.owner).map(|(a, b)| a == b);
+        self.snapshot.views = views;
+        Ok(())
+    }
+
+    /// Whether the endpoint is on the right chain.
+    pub(super) fn accept_chain(&mut self, endpoint: &Endpoint, chain_id: u64) -> Result<(), CycleError> {
         // The chain of the first endpoint binds only once something was read of it.
         let unread = self.history.ledger.block().is_none() && !self.snapshot.synced;
         if self.network.chain_id.is_none() && unread {
-            self.chain_id = Some(head.chain_id);
+            self.chain_id = Some(chain_id);
         }
-        self.chain_id.get_or_insert(head.chain_id);
-        record_head(&self.pool, &self.network.name, endpoint, head, &self.expected_chain())?;
-        self.snapshot.chain_id = Some(head.chain_id);
+        self.chain_id.get_or_insert(chain_id);
+        let expected = self.expected_chain();
+        if let Err(error) = record_chain(&self.pool, &self.network.name, endpoint, chain_id, &expected) {
+            (self.snapshot.connected, self.snapshot.head) = (false, None);
+            self.memories[endpoint.index].accepted_head = None;
+            return Err(error);
+        }
+        self.snapshot.chain_id = Some(chain_id);
         Ok(())
     }
 
@@ -121,22 +195,33 @@ impl std::fmt::Display for ExpectedChain {
 }
 
 async fn probe(pool: Arc<Pool>, network: Network, endpoint: Arc<Endpoint>, expected: ExpectedChain) {
-    if let Ok(head) = read(&endpoint, &network).await {
-        // A wrong chain or a low head was noted in the pool, which is all that a probe is for.
-        let _ = record_head(&pool, &network.name, &endpoint, &head, &expected);
-    }
+    // A wrong chain or a low head is noted in the pool, which is all that a probe is for.
+    let _ = read_standing(&pool, &network.name, &endpoint, &expected).await;
     pool.probed(endpoint.index);
 }
 
-/// Notes in the pool what an endpoint said; an error when it is not to be used.
-fn record_head(
+async fn read_standing(
     pool: &Pool,
     network: &str,
     endpoint: &Endpoint,
-    head: &ChainHead,
     expected: &ExpectedChain,
 ) -> Result<(), CycleError> {
-    let (number, url, chain_id) = (endpoint.number(), endpoint.url(), head.chain_id);
+    let mut answers = endpoint.send(&[chain_call(), block_call("latest")]).await.into_iter();
+    let mut next = || answers.next().unwrap_or_else(no_answer);
+    let (chain_id, head) = (chain::quantity(&next()?)?, chain::header(&next()?)?.block.number);
+    record_chain(pool, network, endpoint, chain_id, expected)?;
+    record_head(pool, endpoint, head)
+}
+
+/// Notes in the pool which chain an endpoint is on; an error when it is not to be used.
+fn record_chain(
+    pool: &Pool,
+    network: &str,
+    endpoint: &Endpoint,
+    chain_id: u64,
+    expected: &ExpectedChain,
+) -> Result<(), CycleError> {
+    let (number, url) = (endpoint.number(), endpoint.url());
     match pool.record_chain(endpoint.index, expected.id.is_none_or(|id| id == chain_id)) {
         ChainCheck::Right => {}
         ChainCheck::RightAgain => {
@@ -150,7 +235,11 @@ fn record_head(
             return Err(CycleError::Unusable(format!("is on chain {chain_id}, expected {expected}")));
         }
     }
-    let head = head.block.number;
+    Ok(())
+}
+
+/// Notes in the pool how far an endpoint is; an error when it is not to be used.
+pub(super) fn record_head(pool: &Pool, endpoint: &Endpoint, head: u64) -> Result<(), CycleError> {
     if pool.record_head(endpoint.index, head) {
         return Err(CycleError::Unusable(format!("head {head} trails the other endpoints")));
     }

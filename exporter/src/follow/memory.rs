@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use web3::types::H256;
 
 use super::windows::Horizon;
 use crate::plan::Sizer;
@@ -28,6 +29,8 @@ pub(super) struct EndpointMemory {
     pub ranges: Sizer,
     /// From where on it has state; `None` while nothing was found missing.
     pub horizon: Option<Horizon>,
+    /// The last head that it had while it was on the right chain.
+    pub accepted_head: Option<H256>,
     /// Whether its blooms are waited for.
     pub blooms: BloomTrust,
     /// A range that was refused passed when its logs were asked for alone.
@@ -70,6 +73,7 @@ impl EndpointMemory {
         Self {
             ranges: Sizer::new(max_block_range),
             horizon: None,
+            accepted_head: None,
             blooms: BloomTrust::default(),
             passed_alone: false,
             failing_since: None,

@@ -209,6 +209,45 @@ fn fittest(fitnesses: &[Fitness]) -> Option<usize> {
 mod tests {
     use super::Fitness::{Fit, OnTrial, Trailing, Unusable};
     use super::*;
+    use crate::config::{Config, Variables};
+
+    fn pool() -> Pool {
+        let urls = ("TESSERACT_RPC_URL", "http://127.0.0.1:1,http://127.0.0.1:2,http://127.0.0.1:3");
+        let contract = ("TESSERACT_CONTRACT", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed");
+        let variables = [urls, contract].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::find(None, &Variables::from_iter(variables)).unwrap();
+        Pool::new(&config.networks[0])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_chain_is_news_once_however_often_it_comes_and_goes() {
+        let pool = pool();
+        assert_eq!(pool.record_chain(0, true), ChainCheck::Right);
+        assert_eq!(pool.record_chain(0, false), ChainCheck::Wrong { news: true });
+        assert_eq!(pool.record_chain(0, true), ChainCheck::RightAgain);
+        for _ in 0..5 {
+            assert_eq!(pool.record_chain(0, false), ChainCheck::Wrong { news: false });
+            assert_eq!(pool.record_chain(0, true), ChainCheck::Right);
+        }
+        tokio::time::advance(NEWS_INTERVAL).await;
+        assert_eq!(pool.record_chain(0, false), ChainCheck::Wrong { news: true });
+        assert_eq!(pool.record_chain(0, false), ChainCheck::Wrong { news: false });
+        assert_eq!(pool.record_chain(0, true), ChainCheck::RightAgain);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_answer_is_asked_of_another_endpoint_that_is_well_and_up_to_date() {
+        let pool = pool();
+        let second = |active, block| pool.second(active, block).map(|endpoint| endpoint.index);
+        // As long as nothing is known of them.
+        assert_eq!((second(0, 1000), second(1, 1000)), (Some(1), Some(0)));
+        pool.record_chain(1, false);
+        assert_eq!(second(0, 1000), Some(2));
+        pool.record_head(2, 900);
+        assert_eq!((second(0, 1000), second(0, 960)), (None, Some(2)));
+        pool.endpoints[2].record_unproductive("test");
+        assert_eq!(second(0, 960), None);
+    }
 
     #[test]
     fn the_first_of_the_fittest_is_asked() {

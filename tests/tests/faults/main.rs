@@ -29,8 +29,8 @@ const AT_ONCE: usize = 24;
 /// Long enough for a busy machine: what a cell asks for must not depend on its speed.
 const POLL: Duration = Duration::from_secs(1);
 
-/// What a poll asks for that finds nothing new: chain and head.
-const IDLE: u64 = 2;
+/// What a poll asks for that finds nothing new: the head.
+const IDLE: u64 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
