@@ -161,6 +161,8 @@ fn may_ask_for_more(met: Met) -> bool {
         || matches!(met.fault, Fault::LogsFull | Fault::BatchCounted | Fault::Flaky)
         // That batches are refused is proven by three tries of one, which here is most of all calls.
         || met.fault == Fault::BatchSmall
+        // What can be had in one piece in no way is asked for in several.
+        || met.fault == Fault::NoBlockHash
 }
 
 /// Each cell draws its own, and the same in every run.
