@@ -97,7 +97,7 @@ async fn a_restart_reads_only_what_is_new() {
     rig.check(&text).await;
     let logs = rig.proxy.counts().of("eth_getLogs") - first.of("eth_getLogs");
     assert!(logs <= 3, "{logs} requests for logs of 10 new blocks");
-    assert_eq!(rig.proxy.counts().of("eth_getCode") - first.of("eth_getCode"), 1, "code at the head alone");
+    assert_eq!(rig.proxy.counts().of("eth_getCode"), first.of("eth_getCode"), "where it begins is known");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod state;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::json;
 use web3::types::{H160, H256};
 
@@ -19,6 +20,9 @@ use crate::plan::{Asked, Fetch};
 use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method, Refusal};
 use crate::views::{self, COUNT, WINDOW};
 pub(super) use state::Persistence;
+
+/// How many exchanges for headers go on at once.
+const EXCHANGES_IN_FLIGHT: usize = 3;
 
 /// The calls that go with the headers of a range: window, count, chain and logs.
 const BESIDE_HEADERS: u64 = 4;
@@ -249,8 +253,16 @@ impl Source {
 
     /// The headers of these blocks, all of them.
     pub(super) async fn headers(&self, numbers: &[u64]) -> Result<Vec<Header>, CycleError> {
+        let at_once = usize::try_from(self.endpoint.calls_at_once()).unwrap_or(usize::MAX).max(1);
+        let parts: Vec<_> = numbers.chunks(at_once).map(<[u64]>::to_vec).collect();
+        let exchanges = parts.into_iter().map(|numbers| self.headers_in_one(numbers));
+        let parts: Vec<_> = stream::iter(exchanges).buffered(EXCHANGES_IN_FLIGHT).try_collect().await?;
+        Ok(parts.concat())
+    }
+
+    async fn headers_in_one(&self, numbers: Vec<u64>) -> Result<Vec<Header>, CycleError> {
         let calls: Vec<_> = numbers.iter().map(|number| header_call(*number)).collect();
-        read_headers(self.endpoint.send(&calls).await, numbers)
+        read_headers(self.endpoint.send(&calls).await, &numbers)
     }
 
     /// How many blocks can be read with all their headers in one exchange.

@@ -158,7 +158,7 @@ impl Endpoint {
                     let same = retries == 0 || alike == Some(error.kind);
                     alike = Some(error.kind).filter(|_| same);
                     match self.retry(&error, calls[from].method, retries) {
-                        Next::Again { after: pause } if is_too_many(&error, &calls[from..]) => {
+                        Next::Again { after: pause } if row > 1 && is_too_many(&error, &calls[from..]) => {
                             return Batch::TooMany(TooMany { error, pause });
                         }
                         Next::Again { after } => Some((from, after)),
@@ -329,7 +329,7 @@ fn endpoint_failure(answer: &Answer) -> Option<&Error> {
     answer.as_ref().err().filter(|error| error.kind.is_endpoint_failure())
 }
 
-/// The endpoint limits its rate, and may have counted each of these calls.
+/// The endpoint limits its rate, and may have counted each of these calls. Once is chance.
 fn is_too_many(error: &Error, calls: &[Call]) -> bool {
     error.kind == ErrorKind::RateLimited && calls.len() as u64 > FEW
 }
