@@ -10,6 +10,7 @@ mod logs;
 mod mixture;
 mod refusal;
 mod replica;
+mod silent;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -32,12 +33,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use web3::types::H160;
 
 pub use fault::{Fault, Kind};
 pub use refusal::{Cap, RANGES, RATES, Refusal};
-pub use replica::LAG;
+pub use replica::{LAG, STATE};
+pub use silent::{CUT, HOLES, PRUNED};
 
-use mixture::Mixture;
+use mixture::{Content, Mixture};
 use transport::{Body, Cut};
 
 /// A running proxy; it ends when dropped.
@@ -50,8 +53,10 @@ pub struct Proxy {
 /// What the connections of a proxy share.
 struct Shared {
     upstream: Mutex<Uri>,
-    /// A node on another branch.
+    /// A node on another branch, or of another chain.
     rival: Mutex<Option<Uri>>,
+    /// Whose events are promised.
+    contract: Mutex<H160>,
     client: Client<HttpConnector, Full<Bytes>>,
     mixture: Mutex<Mixture>,
     /// How late every answer to a call of a method is, fault or none.
@@ -61,6 +66,8 @@ struct Shared {
     /// Odd and even requests meet different replicas.
     turn: AtomicU64,
     rng: Mutex<ChaCha8Rng>,
+    /// With [`Proxy::seed_by_content`].
+    content: Mutex<Option<Content>>,
     counts: watch::Sender<Counts>,
 }
 
@@ -95,12 +102,14 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: Mutex::new(uri(upstream)),
             rival: Mutex::new(None),
+            contract: Mutex::default(),
             client: Client::builder(TokioExecutor::new()).build_http(),
             mixture: Mutex::default(),
             delays: Mutex::default(),
             scale: AtomicU64::new(1),
             turn: AtomicU64::new(0),
             rng: Mutex::new(ChaCha8Rng::seed_from_u64(0)),
+            content: Mutex::default(),
             counts: watch::Sender::default(),
         });
         let listening = tokio::spawn(listen(listener, shared.clone()));
@@ -132,6 +141,13 @@ impl Proxy {
         *lock(&self.shared.rng) = ChaCha8Rng::seed_from_u64(seed);
     }
 
+    /// From now on which fault a request meets follows from this seed, from what it asks for, and from how often
+    /// that was asked before: in whatever order requests come that are sent side by side, they meet the same.
+    pub fn seed_by_content(&self, seed: u64) {
+        self.seed(seed);
+        *lock(&self.shared.content) = Some(Content::new(seed));
+    }
+
     /// From now on answers to calls of this method are so late, or up to half as much again, beside any fault;
     /// a batch is as late as the latest of its members.
     pub fn delay(&self, method: &'static str, by: Duration) {
@@ -143,9 +159,14 @@ impl Proxy {
         self.shared.scale.store(scale, Ordering::Relaxed);
     }
 
-    /// The node that [`Fault::TwoBranches`] asks every other time.
+    /// The node that [`Fault::TwoBranches`] asks every other time, and [`Fault::ChainSwap`] always.
     pub fn rival(&self, url: &str) {
         *lock(&self.shared.rival) = Some(uri(url));
+    }
+
+    /// The contract whose ready [`Fault::BloomFalseOnce`] promises.
+    pub fn contract(&self, contract: H160) {
+        *lock(&self.shared.contract) = contract;
     }
 
     /// From now on another node behind it, as when a chain is begun anew under the same address.
@@ -191,8 +212,8 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     let body = request.into_body().collect().await.map_err(|_| Cut)?.to_bytes();
-    let fault = lock(&shared.mixture).draw(&mut lock(&shared.rng));
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let fault = shared.draw(&asked);
     shared.count(&asked, fault.is_some());
     let late = shared.delay_of(&asked);
     if !late.is_zero() {
@@ -203,8 +224,8 @@ async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Res
         return Ok(transport::respond(200, "application/json", bytes));
     };
     let rival = lock(&shared.rival).clone();
-    if let (Fault::TwoBranches, Some(rival)) = (fault, rival)
-        && shared.every_other()
+    if let Some(rival) = rival
+        && (fault == Fault::ChainSwap || (fault == Fault::TwoBranches && shared.every_other()))
     {
         let bytes = shared.forward(&rival, body).await.map_err(|_| Cut)?;
         return Ok(transport::respond(200, "application/json", bytes));
@@ -226,6 +247,15 @@ impl Shared {
                 *counts.calls.entry(method.to_owned()).or_default() += 1;
             }
         });
+    }
+
+    /// What this request meets.
+    fn draw(&self, asked: &Value) -> Option<Fault> {
+        let mixture = lock(&self.mixture);
+        match &mut *lock(&self.content) {
+            Some(content) => mixture.draw(&mut content.rng(members(asked))),
+            None => mixture.draw(&mut lock(&self.rng)),
+        }
     }
 
     fn upstream(&self) -> Uri {

@@ -11,6 +11,7 @@ pub mod prometheus;
 pub mod rig;
 pub mod series;
 pub mod sim;
+pub mod simulation;
 pub mod soak;
 pub mod stack;
 pub mod stand_in;

@@ -154,6 +154,15 @@ pub fn fallen(before: &Series, after: &Series) -> Vec<String> {
         .collect()
 }
 
+/// What says that the numbers may not be the truth: gauges that ought to be 0.
+pub fn flags(series: &Series) -> Option<String> {
+    let flags = ["tesseract_missing_events", "tesseract_unproven_blocks"]
+        .into_iter()
+        .filter_map(|name| series.get(&named(name)).filter(|value| *value != 0.0).map(|value| (name, value)));
+    let told: Vec<String> = flags.map(|(name, value)| format!("{name} {value}")).collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
 /// The confirmed series of an OpenMetrics exposition, exemplars included, sorted.
 pub fn confirmed(exposition: &str) -> Vec<String> {
     let is_confirmed = |line: &&str| fold::CONFIRMED.iter().any(|family| line.starts_with(family));

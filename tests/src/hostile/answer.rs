@@ -2,11 +2,12 @@
 //! answer to every call, and spoils it.
 
 use serde_json::{Value, json};
+use web3::types::H160;
 
 use super::fault::Fault;
 use super::refusal::{Cap, Refusal, html};
 use super::transport::{LATE, pause};
-use super::{Shared, logs, quantity, replica};
+use super::{Shared, lock, logs, quantity, replica, silent};
 
 /// Every so many blocks one has more logs than [`Fault::LogsFull`] gives.
 const FULL: u64 = 8;
@@ -86,10 +87,12 @@ async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Resu
         match fault {
             Fault::HeadJumps => replica::jumping(shared, method, params).await?,
             Fault::LogsLate => replica::without_new_logs(shared, method, params).await?,
-            Fault::NoOldState | Fault::NoOldCode | Fault::NoOldStateOdd => {
-                replica::pruned(shared, method, params, fault).await?
-            }
-            Fault::StateErrors | Fault::BadUpstream | Fault::StatePassing => {
+            Fault::NoOldState
+            | Fault::NoOldCode
+            | Fault::NoOldStateOdd
+            | Fault::StateEmpty
+            | Fault::CodeEmpty => replica::pruned(shared, method, params, fault).await?,
+            Fault::StateErrors | Fault::BadUpstream | Fault::StatePassing | Fault::StateGone => {
                 replica::failing(shared, method, params, fault).await?
             }
             _ => shared.ask(method, params).await?,
@@ -113,10 +116,11 @@ async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Resu
         }
         if let Some(result) = answer.get_mut("result") {
             logs::spoil(fault, result, params, shared).await?;
+            silent::spoil(fault, result, params, shared).await?;
         }
     }
     if let Some(result) = answer.get_mut("result") {
-        spoil_header(fault, result);
+        spoil_header(fault, result, *lock(&shared.contract));
     }
     spoil(fault, &mut answer);
     Ok(Reply::Answer(answer))
@@ -130,6 +134,15 @@ fn refuse(fault: Fault, call: &Value) -> Option<Reply> {
         (Fault::WrongChain, "eth_chainId") => {
             json!({"jsonrpc": "2.0", "id": call["id"], "result": "0xdead"})
         }
+        (Fault::NoBlockHash, "eth_getLogs") if call["params"][0].get("blockHash").is_some() => {
+            error(call, &json!({"code": -32602, "message": "invalid argument 0: unknown field blockHash"}))
+        }
+        (Fault::FinalizedUnknown, "eth_getBlockByNumber") => match call["params"][0].as_str() {
+            Some(tag @ ("safe" | "finalized")) => {
+                error(call, &json!({"code": -32000, "message": format!("{tag} block not found")}))
+            }
+            _ => return None,
+        },
         (Fault::LogsRefused, "eth_getLogs") => too_many(call),
         (Fault::LogsNull, "eth_getLogs") => json!({"jsonrpc": "2.0", "id": call["id"], "result": null}),
         (Fault::ErrorOk, _) => error(call, &json!({"code": -32603, "message": "internal error"})),
@@ -202,7 +215,7 @@ fn spoil(fault: Fault, answer: &mut Value) {
 }
 
 /// Faults of block headers, in whatever answer they come.
-fn spoil_header(fault: Fault, result: &mut Value) {
+fn spoil_header(fault: Fault, result: &mut Value, contract: H160) {
     let Some(header) = result.as_object_mut().filter(|it| it.contains_key("logsBloom")) else { return };
     match fault {
         Fault::BloomAbsent => {
@@ -214,6 +227,10 @@ fn spoil_header(fault: Fault, result: &mut Value) {
         Fault::BloomFull => {
             header.insert("logsBloom".to_owned(), json!(format!("0x{}", "ff".repeat(256))));
         }
+        Fault::BloomShort => {
+            header.insert("logsBloom".to_owned(), json!("0x"));
+        }
+        Fault::BloomFalseOnce => silent::promise(header, contract),
         _ => {}
     }
 }
@@ -224,7 +241,7 @@ fn refuse_batch(fault: Fault, members: usize) -> Option<Outcome> {
         Some(Outcome::json(status, &json!({"jsonrpc": "2.0", "id": null, "error": error})))
     };
     match fault {
-        Fault::BatchRefused => refusal(200, "batch requests are not supported"),
+        Fault::BatchRefused | Fault::NoBlockHash => refusal(200, "batch requests are not supported"),
         Fault::BatchRefused400 => refusal(400, "Invalid Request"),
         Fault::BatchRefusedHtml => Some(Outcome::page(405, html("405 Method Not Allowed"))),
         Fault::BatchEmpty => Some(Outcome::json(200, &json!([]))),

@@ -17,6 +17,8 @@ pub enum Kind {
     RateLimit,
     /// The newest blocks are missing, for ever: the numbers stop that much earlier, and are right.
     Behind,
+    /// Wrong in a way that only other endpoints, a configuration or time can set right: for a test of its own.
+    Special,
 }
 
 macro_rules! faults {
@@ -134,6 +136,23 @@ faults! {
     BadUpstream "bad-upstream" Quirk "`eth_call` and `eth_getCode` fail in passing, in words that have \"state\" in them"
     StatePassing "trie-node-passing" Quirk "`eth_call` and `eth_getCode` fail in passing, in the words for absent state"
     NoOldCode "no-old-code" Quirk "`eth_getCode` and `eth_call` only at the newest 128 blocks"
+    StateGone "state-gone" Outage "`eth_call` and `eth_getCode` fail in the words for absent state"
+    StateEmpty "state-empty" Quirk "`eth_call` at a block older than the newest 128 answers 0x"
+    CodeEmpty "code-empty" Quirk "`eth_getCode` at a block older than the newest 128 answers 0x"
+    LogsFirstOnly "logs-first-only" Quirk "of the last block of a range only the first log"
+    LogsCut "logs-cut" Quirk "at most 20 logs, and no word of the others"
+    StaleLog "stale-log" Quirk "one log of an orphaned block among those of an old block, now and then"
+    LogsPending "logs-pending" Quirk "a log without a block among the others"
+    IndexPerTx "index-per-tx" Quirk "logIndex counts within a transaction"
+    RemovedNull "removed-null" Quirk "logs carry a `removed` of null"
+    RemovedAbsent "removed-absent" Quirk "logs carry no `removed`"
+    NoBlockHash "no-block-hash" Quirk "neither batches nor logs by the hash of a block"
+    BloomShort "bloom-0x" Quirk "headers with a logsBloom of 0x"
+    BloomFalseOnce "bloom-false-once" Special "the logsBloom of every hundredth block promises a ready that never was"
+    LogsHoles "logs-holes" Special "an index without the blocks below the newest 64 in which nothing was buffered"
+    LogsPruned "logs-pruned" Special "no logs below the newest 200 blocks"
+    ChainSwap "chain-swap" Special "a node of another chain answers"
+    FinalizedUnknown "finalized-unknown" Special "no block is known as safe or finalized"
 }
 
 /// Each passes, and the next request may be answered well.

@@ -40,6 +40,12 @@ pub(super) async fn spoil(
         Fault::TimestampsAbsent => each(logs, |log| {
             log.as_object_mut().and_then(|log| log.remove("blockTimestamp"));
         }),
+        Fault::RemovedNull => each(logs, |log| log["removed"] = Value::Null),
+        Fault::RemovedAbsent => each(logs, |log| {
+            log.as_object_mut().and_then(|log| log.remove("removed"));
+        }),
+        // On the simulated chain every log has a transaction of its own.
+        Fault::IndexPerTx => each(logs, |log| log["logIndex"] = hex(0)),
         Fault::NoiseTwice => *logs = logs.iter().flat_map(|log| [log.clone(), log.clone()]).collect(),
         Fault::NoiseUnordered => logs.shuffle(&mut *lock(&shared.rng)),
         Fault::NoiseForeign => add(logs, |log| log["address"] = json!(format!("0x{}", "fe".repeat(20)))),

@@ -12,7 +12,7 @@ use super::{Shared, hex, lock, logs, quantity};
 pub const LAG: u64 = 3;
 
 /// How far back state is kept by a node that prunes.
-const STATE: u64 = 128;
+pub const STATE: u64 = 128;
 
 /// A replica that does not have the last [`LAG`] blocks; a strict one says so in an error where others
 /// answer with less.
@@ -98,19 +98,25 @@ pub(super) async fn without_new_logs(shared: &Shared, method: &str, params: &Val
     Ok(answer)
 }
 
-/// A node that keeps the state of the last [`STATE`] blocks only; without old code, `eth_getCode` is
-/// state as well.
+/// A node that keeps the state of the last [`STATE`] blocks only, and says so or answers with nothing;
+/// without old code, `eth_getCode` is state as well.
 pub(super) async fn pruned(
     shared: &Shared,
     method: &str,
     params: &Value,
     fault: Fault,
 ) -> Result<Value, String> {
-    if method == "eth_call" || (method == "eth_getCode" && fault == Fault::NoOldCode) {
+    let affected = match method {
+        "eth_call" => fault != Fault::CodeEmpty,
+        "eth_getCode" => matches!(fault, Fault::NoOldCode | Fault::CodeEmpty),
+        _ => false,
+    };
+    if affected {
         let head = shared.head().await?;
         let old = |number: u64| number + STATE <= head;
         if block_of(&params[1], head).is_some_and(old) {
             return Ok(match fault {
+                Fault::StateEmpty | Fault::CodeEmpty => result(&json!("0x")),
                 Fault::NoOldStateOdd => error(-32000, "height too low"),
                 _ => error(-32000, "missing trie node 7c2b0d (path ) state 0x7c2b0d is not available"),
             });
@@ -119,7 +125,8 @@ pub(super) async fn pruned(
     shared.ask(method, params).await
 }
 
-/// A busy node, which now and then breaks off where it must execute or look into state.
+/// A busy node, which now and then, or as long as the state is gone always, breaks off where it must execute
+/// or look into state.
 pub(super) async fn failing(
     shared: &Shared,
     method: &str,
@@ -127,13 +134,13 @@ pub(super) async fn failing(
     fault: Fault,
 ) -> Result<Value, String> {
     let looks = matches!(method, "eth_call" | "eth_getCode");
-    if looks && lock(&shared.rng).random_ratio(1, 50) {
+    if looks && (fault == Fault::StateGone || lock(&shared.rng).random_ratio(1, 50)) {
         return Ok(match fault {
             Fault::BadUpstream => error(-32000, "upstream connection in bad state, retry"),
-            Fault::StatePassing if shared.either() => {
+            Fault::StatePassing | Fault::StateGone if shared.either() => {
                 error(-32000, "missing trie node 7c2b0d (path ) state 0x7c2b0d is not available")
             }
-            Fault::StatePassing => {
+            Fault::StatePassing | Fault::StateGone => {
                 error(-32000, "Internal Error - canceling statement due to statement timeout")
             }
             _ => error(-32000, "execution aborted (timeout = 5s)"),

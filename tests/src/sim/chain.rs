@@ -26,6 +26,9 @@ pub struct Params {
     pub chain_id: u64,
     /// Which contract is deployed.
     pub variant: Variant,
+    /// Where it is, as when a deployer puts it at one address on several chains; `None` for an address that
+    /// follows from seed and chain.
+    pub contract: Option<H160>,
     /// Time between blocks, in whole milliseconds. Blocks faster than a second share timestamps.
     pub block_time: Duration,
     /// Time of block 0, seconds since the Unix epoch.
@@ -36,6 +39,8 @@ pub struct Params {
     pub buffered_per_hour: u64,
     /// Pauses, window changes, new owners.
     pub incidents_per_day: u64,
+    /// The coordination window never changes by itself: no node needs old state.
+    pub steady_window: bool,
     /// Blocks from `latest` back to `safe`.
     pub safe_depth: u64,
     /// Blocks from `latest` back to `finalized`.
@@ -53,11 +58,13 @@ impl Default for Params {
             seed: 1,
             chain_id: 1337,
             variant: Variant::Simple,
+            contract: None,
             block_time: Duration::from_secs(2),
             genesis_time: 1_700_000_000,
             deployed_at: 10,
             buffered_per_hour: 1200,
             incidents_per_day: 12,
+            steady_window: false,
             safe_depth: 4,
             finalized_depth: 8,
             log_timestamps: true,
@@ -111,7 +118,8 @@ const CHECKPOINTS: usize = 9;
 impl Chain {
     /// A chain that holds nothing but block 0.
     pub fn new(params: Params) -> Self {
-        let contract_address = event::address(&format!("contract {} {}", params.seed, params.chain_id));
+        let own = || event::address(&format!("contract {} {}", params.seed, params.chain_id));
+        let contract_address = params.contract.unwrap_or_else(own);
         Self {
             contract_address,
             head: 0,

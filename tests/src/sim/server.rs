@@ -108,6 +108,11 @@ impl Sim {
         write(&self.chain).call(call)
     }
 
+    /// Adds a block that starts with these calls; see [`Chain::call_all`].
+    pub fn call_all(&self, calls: Vec<Call>) -> Result<(), Revert> {
+        write(&self.chain).call_all(calls)
+    }
+
     /// From now on blocks come by themselves, `speed` times as fast as their timestamps say.
     pub fn run(&mut self, speed: f64) {
         self.halt();

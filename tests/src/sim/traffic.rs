@@ -57,7 +57,7 @@ impl Traffic {
             self.arrival(contract, block, rng, params);
         }
         if rng.random_range(0..86_400_000) < params.incidents_per_day * block_ms {
-            self.incident(contract, block, rng);
+            self.incident(contract, block, rng, params);
         }
         if contract.views.breaker && rng.random_range(0..600_000) < block_ms {
             self.plan(block.time, Task::ResetBreaker);
@@ -178,14 +178,20 @@ impl Traffic {
     }
 
     /// What goes wrong now and then, or is changed by hand.
-    fn incident(&mut self, contract: &mut Contract, block: &mut Block<'_>, rng: &mut ChaCha8Rng) {
+    fn incident(
+        &mut self,
+        contract: &mut Contract,
+        block: &mut Block<'_>,
+        rng: &mut ChaCha8Rng,
+        params: &Params,
+    ) {
         let kind = rng.random_range(0..10);
         if kind < 5 && contract.pause(block).is_ok() {
             if rng.random_ratio(1, 4) {
                 ignore(contract.pause(block));
             }
             self.plan(block.time + rng.random_range(45..400), Task::Unpause);
-        } else if kind < 8 {
+        } else if kind < 8 && !params.steady_window {
             ignore(contract.set_window([20, 60, 120, 300][rng.random_range(0..4)]));
             self.plan(block.time + rng.random_range(600..5400), Task::RestoreWindow);
         } else if kind == 8 && contract.variant == Variant::Buffer {

@@ -200,7 +200,7 @@ impl<'a> Cell<'a> {
                 self.proxy.clear();
             }
             // A share of the requests that fails keeps nothing from being read in the end.
-            Some(Kind::Quirk | Kind::Capped) | None => {}
+            Some(Kind::Quirk | Kind::Capped | Kind::Special) | None => {}
         }
         self.expect(exporter, target).await
     }

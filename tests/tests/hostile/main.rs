@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod mixtures;
+mod silent;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -139,12 +140,13 @@ async fn an_outage_never_gives_the_right_answer() {
     let rig = Rig::start().await;
     let single = call(7, "eth_getLogs", &json!([{"fromBlock": "0x0", "toBlock": hex(HEAD)}]));
     let header = call(8, "eth_getBlockByNumber", &json!([hex(HEAD), false]));
-    let batch = json!([single, header, call(9, "eth_chainId", &json!([]))]);
+    let code = call(10, "eth_getCode", &json!([rig.sim.chain().contract(), "latest"]));
+    let batch = json!([single, header, call(9, "eth_chainId", &json!([])), code]);
     let (right_single, right_batch) = (rig.post(&single).await, rig.post(&batch).await);
     let outages = Fault::all().filter(|fault| matches!(fault.kind(), Kind::Outage | Kind::RateLimit));
     for fault in outages {
         rig.proxy.set(fault);
-        if fault != Fault::WrongChain {
+        if !matches!(fault, Fault::WrongChain | Fault::StateGone) {
             assert_ne!(rig.post(&single).await, right_single, "{fault}");
         }
         assert_ne!(rig.post(&batch).await, right_batch, "{fault}");
@@ -385,22 +387,4 @@ async fn blooms() {
     assert_eq!(bloom(Fault::BloomAbsent).await, None);
     assert_eq!(bloom(Fault::BloomZero).await, Some("0".repeat(512)));
     assert_eq!(bloom(Fault::BloomFull).await, Some("f".repeat(512)));
-}
-
-#[tokio::test]
-async fn old_state() {
-    let rig = Rig::with(Fault::NoOldState).await;
-    let contract = rig.sim.chain().contract();
-    let owner = json!({"to": contract, "data": "0x8da5cb5b"});
-    let read = async |method: &str, subject: Value, block: u64| {
-        rig.call(method, json!([subject, hex(block)])).await.result().is_string()
-    };
-    let call = async |block| read("eth_call", owner.clone(), block).await;
-    let code = async |block| read("eth_getCode", json!(contract), block).await;
-    assert!(call(HEAD).await && call(HEAD - 127).await && !call(HEAD - 128).await);
-    assert!(code(HEAD - 128).await);
-    rig.proxy.set(Fault::NoOldStateOdd);
-    assert!(call(HEAD - 127).await && !call(HEAD - 128).await && code(HEAD - 128).await);
-    rig.proxy.set(Fault::NoOldCode);
-    assert!(code(HEAD - 127).await && !code(HEAD - 128).await && !call(HEAD - 128).await);
 }

@@ -35,6 +35,30 @@ async fn a_share_of_the_requests_meets_a_fault_and_which_is_drawn_from_the_seed(
 }
 
 #[tokio::test]
+async fn what_a_request_meets_may_follow_from_what_it_asks_for() {
+    let rig = Rig::start().await;
+    rig.proxy.mix(&[Fault::BadGateway], 50);
+    let mut runs = Vec::new();
+    for (seed, backwards) in [(1, false), (1, true), (2, false)] {
+        rig.proxy.seed_by_content(seed);
+        let mut met = BTreeMap::new();
+        for turn in 0..100 {
+            let id = if backwards { 99 - turn } else { turn };
+            let (block, times) = (id % 50, met.len() / 50);
+            let got = rig.post(&call(turn, "eth_getBlockByNumber", &json!([hex(block), false]))).await;
+            met.insert((block, times), matches!(got, Got::Text(502, _)));
+        }
+        let faulty = met.values().filter(|faulty| **faulty).count();
+        assert!((30..70).contains(&faulty), "seed {seed}: {faulty} of 100");
+        runs.push(met);
+    }
+    assert!(
+        runs[0] == runs[1] && runs[1] != runs[2],
+        "what is asked decides, and the seed; the order does not"
+    );
+}
+
+#[tokio::test]
 async fn a_mixture_gives_each_of_its_faults_and_nothing_else() {
     let rig = Rig::start().await;
     rig.proxy.mix(&[Fault::BadGateway, Fault::ResetBefore, Fault::NullId], 100);
