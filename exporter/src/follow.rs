@@ -317,6 +317,7 @@ impl Follower {
                 Second { endpoint, size }
             }),
             absent: self.snapshot.views.absent(),
+            thorough: memory.is_waiting(),
             unbound: self.chain_id.filter(|_| self.history.ledger.block().is_none()),
         }
     }

@@ -106,6 +106,11 @@ impl EndpointMemory {
         now - since < PATIENCE
     }
 
+    /// Logs are missing that are waited for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// Nothing is missing.
     pub(super) fn stop_waiting(&mut self) {
         self.waiting = None;

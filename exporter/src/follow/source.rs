@@ -21,9 +21,6 @@ use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method, Refus
 use crate::views::{self, COUNT, WINDOW};
 pub(super) use state::Persistence;
 
-/// No endpoint cuts an answer of so few logs short.
-const FEW_LOGS: usize = 16;
-
 /// How many exchanges for headers go on at once.
 const EXCHANGES_IN_FLIGHT: usize = 3;
 
@@ -46,6 +43,8 @@ pub(super) struct Source {
     /// Views that the contract does not have at the head. Of any other, an empty answer about an old block does not
     /// show that it was not there.
     pub absent: Vec<&'static str>,
+    /// Logs are missing: those of every block with logs are asked for by its hash as well.
+    pub thorough: bool,
     /// The chain's id, where nothing that was read before binds a range to that chain.
     pub unbound: Option<u64>,
 }
@@ -89,7 +88,7 @@ impl Source {
     }
 
     async fn prove(&self, fetch: Fetch) -> Result<Fetched, CycleError> {
-        let mut candidate = Candidate::new(self.read(fetch.clone()).await?, self.contract)?;
+        let mut candidate = Candidate::new(self.read(fetch.clone()).await?, self.contract, self.thorough)?;
         let second = match fetch.near_head {
             true => None,
             false => self.second_answers(&fetch, &mut candidate).await?,
@@ -134,20 +133,29 @@ impl Source {
                 return Ok(asked);
             }
         }
-        let mut parts = if candidate.log_count() < FEW_LOGS { 1 } else { 2 };
+        let mut parts = if candidate.is_empty() || blocks == 1 { 1 } else { 2 };
         loop {
-            // With the next block: the last one of an answer is where nodes are short of logs.
-            let more = u64::from(parts > 1 && *fetch.blocks.end() < self.head.number);
-            let size = (blocks + more).div_ceil(parts);
-            let wanted = *fetch.blocks.start()..=fetch.blocks.end() + more;
-            let is_new =
-                candidate.add_second(self.logs_in_parts(&self.endpoint, wanted, size).await?, false)?;
-            if !is_new || size == 1 {
+            let logs = self.logs_again(fetch, parts, !candidate.is_empty()).await?;
+            if !candidate.add_second(logs, false)? || parts >= blocks {
                 return Ok(asked);
             }
             asked = Some((self.endpoint.index, Asked::TooLarge { size: blocks }));
             parts *= 2;
         }
+    }
+
+    /// The logs of a range in this many parts. `beyond`: with the next block, as the last block of an answer is where nodes
+    /// are short of logs; but not where that one is too much.
+    async fn logs_again(&self, fetch: &Fetch, parts: u64, beyond: bool) -> Result<Vec<Log>, CycleError> {
+        let (first, last) = fetch.blocks.clone().into_inner();
+        if beyond && last < self.head.number {
+            let size = (size_of(fetch) + 1).div_ceil(parts);
+            match self.logs_in_parts(&self.endpoint, first..=last + 1, size).await {
+                Err(CycleError::Range { error, .. }) if !error.kind.is_endpoint_failure() => {}
+                logs => return logs,
+            }
+        }
+        self.logs_in_parts(&self.endpoint, first..=last, size_of(fetch).div_ceil(parts)).await
     }
 
     /// The logs of the contract in these blocks as an endpoint has them, in log order.
