@@ -100,7 +100,7 @@ pub fn logs(raw: &Raw) -> Result<Vec<Log>, Incomplete> {
     /// What nodes leave out or send as null is optional.
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Told {
+    struct RawLog {
         address: H160,
         topics: Vec<H256>,
         data: Bytes,
@@ -111,23 +111,23 @@ pub fn logs(raw: &Raw) -> Result<Vec<Log>, Incomplete> {
         log_index: Option<U64>,
         removed: Option<bool>,
     }
-    let told: Vec<Told> = parse(raw, "logs")?;
-    let mut logs = Vec::with_capacity(told.len());
-    for told in told.into_iter().filter(|told| told.removed != Some(true)) {
-        let (Some(block), Some(block_hash)) = (told.block_number, told.block_hash) else { continue };
-        let (Some(tx_hash), Some(index)) = (told.transaction_hash, told.log_index) else {
+    let raw: Vec<RawLog> = parse(raw, "logs")?;
+    let mut logs = Vec::with_capacity(raw.len());
+    for log in raw.into_iter().filter(|log| log.removed != Some(true)) {
+        let (Some(block), Some(block_hash)) = (log.block_number, log.block_hash) else { continue };
+        let (Some(tx_hash), Some(index)) = (log.transaction_hash, log.log_index) else {
             return Err(Incomplete(format!(
                 "a log of block {block} has no transactionHash or no logIndex: expected both; use another endpoint"
             )));
         };
         logs.push(Log {
-            address: told.address,
-            topics: told.topics,
-            data: told.data,
+            address: log.address,
+            topics: log.topics,
+            data: log.data,
             block: block.as_u64(),
             block_hash,
             tx_hash,
-            tx_index: told.transaction_index.unwrap_or_default().as_u64(),
+            tx_index: log.transaction_index.unwrap_or_default().as_u64(),
             index: index.as_u64(),
         });
     }

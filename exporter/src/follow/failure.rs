@@ -19,7 +19,7 @@ pub(super) enum CycleError {
     Range { blocks: u64, first: u64, error: rpc::Error },
     /// Answers that do not fit together; another replica or a moment later they may.
     Inconsistent(String),
-    /// Logs that must be there did not come yet, from a range of so many blocks.
+    /// Logs that must be there did not come yet; `blocks` is the size of the range.
     Late { why: String, blocks: u64 },
     /// Head and views were read, but the node does not say what is confirmed.
     Unconfirmed(String),

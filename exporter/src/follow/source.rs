@@ -21,6 +21,9 @@ use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method, Refus
 use crate::views::{self, COUNT, WINDOW};
 pub(super) use state::Persistence;
 
+/// A second endpoint is not asked for a range in more parts than this: one with a low cap would hold up a first sync.
+const MOST_PARTS: u64 = 4;
+
 /// How many exchanges for headers go on at once.
 const EXCHANGES_IN_FLIGHT: usize = 3;
 
@@ -117,7 +120,8 @@ impl Source {
     ) -> Result<Option<(usize, Asked)>, CycleError> {
         let blocks = size_of(fetch);
         let mut asked = None;
-        if let Some(Second { endpoint, size }) = &self.second {
+        let second = self.second.as_ref().filter(|second| blocks.div_ceil(second.size) <= MOST_PARTS);
+        if let Some(Second { endpoint, size }) = second {
             let (became, settled) = match self.logs_in_parts(endpoint, fetch.blocks.clone(), *size).await {
                 Ok(logs) => {
                     let became = Asked::Answered { size: blocks.min(*size), logs: logs.len() };

@@ -22,7 +22,7 @@ const FEW: u64 = 8;
 pub enum Batched {
     /// One outcome each, in their order. From the bound on, all of one exchange.
     Answered(Vec<Answer>),
-    /// The endpoint does not answer them in one exchange, it seems: they are to be asked for in another way.
+    /// The endpoint does not seem to answer them in one exchange: they are to be asked for in another way.
     /// If that succeeds, [`Endpoint::record_refused_batch`] is to hear of it.
     Refused(Error),
 }
@@ -120,7 +120,7 @@ impl Endpoint {
             Batch::Answered(answers) => answers,
             Batch::TooMany(too_many) => return Err(too_many),
             Batch::Refused { error, tries } => {
-                // They may pass one by one; otherwise the endpoint is ill, and that says nothing about batches.
+                // They may pass one by one; otherwise the endpoint is failing, which says nothing about batches.
                 let answers = self.unbatched(calls, tries).await;
                 let passed =
                     |answer: &Answer| matches!(answer, Ok(_) | Err(Error { kind: ErrorKind::Rpc(_), .. }));
