@@ -39,13 +39,14 @@ const BUILD: web::Build = web::Build {
 /// # Errors
 /// One line: what kept it from starting.
 pub fn serve(options: &Options, config: Config, access: web::Access) -> Result<(), String> {
-    let bars = log::init(options.log_level, options.log_format);
+    let logging = log::init(options.log_level, options.log_format);
+    let logging = logging.map_err(|error| format!("cannot log: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let result = runtime.block_on(run(options, config, access, bars));
+    let result = runtime.block_on(run(options, config, access, logging.bars.clone()));
     runtime.shutdown_timeout(BLOCKING_TIMEOUT);
     result
 }

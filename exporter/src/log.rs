@@ -2,8 +2,11 @@
 //!
 //! Only this program's own lines: a dependency that logs a URL at some level has no way out.
 
+mod queue;
+
 use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use indicatif::MultiProgress;
@@ -21,6 +24,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::supervise;
+use queue::Queue;
+pub use queue::dropped_lines;
+
+/// At the end, lines that are not written yet are waited for for so long.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,14 +62,36 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// Starts logging. On a terminal, returns where progress bars go; the lines step aside for them.
-pub fn init(level: Level, format: Format) -> Option<MultiProgress> {
+/// What is logged until this is dropped is written, as far as standard error takes it.
+pub struct Logging {
+    queue: Queue,
+    /// On a terminal, where progress bars go; the lines step aside for them.
+    pub bars: Option<MultiProgress>,
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.queue.finish(LAST_WAIT);
+    }
+}
+
+/// Starts logging.
+///
+/// # Errors
+/// The system has no thread to give.
+pub fn init(level: Level, format: Format) -> io::Result<Logging> {
     let terminal = io::stderr().is_terminal();
     let bars = terminal.then(MultiProgress::new);
-    let layer = tracing_subscriber::fmt::layer()
+    let shown = bars.clone();
+    let queue = Queue::start(move |line| {
         // What cannot be written is lost: nobody reads it, and complaining would be written there too.
-        .log_internal_errors(false)
-        .with_writer(Stderr(bars.clone()));
+        let write = || {
+            let _ = io::stderr().lock().write_all(line);
+        };
+        // A line in the middle of a bar would tear it.
+        shown.as_ref().map_or_else(write, |bars| bars.suspend(write));
+    })?;
+    let layer = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(Lines(queue.clone()));
     let layer = match format {
         Format::Json => layer.event_format(Json).boxed(),
         Format::Text => layer.with_ansi(terminal).boxed(),
@@ -70,13 +100,13 @@ pub fn init(level: Level, format: Format) -> Option<MultiProgress> {
     Registry::default().with(layer.with_filter(own)).init();
     // A panic is a bug in one task; the others go on, and this says so in the log's own format.
     std::panic::set_hook(Box::new(supervise::log_panic));
-    bars
+    Ok(Logging { queue, bars })
 }
 
-/// Standard error, one whole line at a time.
-struct Stderr(Option<MultiProgress>);
+/// Takes one whole line at a time.
+struct Lines(Queue);
 
-impl<'a> MakeWriter<'a> for Stderr {
+impl<'a> MakeWriter<'a> for Lines {
     type Writer = &'a Self;
 
     fn make_writer(&'a self) -> &'a Self {
@@ -84,15 +114,14 @@ impl<'a> MakeWriter<'a> for Stderr {
     }
 }
 
-impl io::Write for &Stderr {
+impl io::Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let write = || io::stderr().lock().write(line);
-        // A line in the middle of a bar would tear it.
-        self.0.as_ref().map_or_else(write, |bars| bars.suspend(write))
+        self.0.push(line);
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

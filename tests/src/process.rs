@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
@@ -103,6 +104,27 @@ impl Launch {
         let fields: serde_json::Value = serde_json::from_str(&line).expect("the line was parsed before");
         exporter.address = fields["address"].as_str().and_then(|it| it.parse().ok()).expect("an address");
         exporter
+    }
+
+    /// Starts it with its standard error a pipe that nobody reads; it is to listen on an address with a port.
+    pub async fn start_unread(self) -> Exporter {
+        let child = self
+            .command()
+            .arg(format!("--web.listen-address={}", self.listen))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start the exporter");
+        let address = self.listen.parse().expect("an address with a port");
+        let listening = async {
+            let mut looks = interval(Duration::from_millis(25));
+            while TcpStream::connect(address).await.is_err() {
+                looks.tick().await;
+            }
+        };
+        timeout(PATIENCE, listening).await.expect("the exporter listens in time");
+        let (_, log) = watch::channel(Log::default());
+        Exporter { child, address, log, dir: self.dir }
     }
 
     /// Runs it to its end, for what ends by itself: mistakes, `--config.check`, `health`.

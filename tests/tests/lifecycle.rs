@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use tesseract_tests::process::{Exporter, Launch, free_port};
+use tesseract_tests::series::Series;
 use tesseract_tests::sim::{Params, Sim};
 
 /// How long the exporter may take to do what it is about to be interrupted in.
@@ -21,6 +22,23 @@ async fn assert_ends_well(mut exporter: Exporter) {
     let status = exporter.terminate().await;
     assert_eq!(status.code(), Some(0), "{:#?}", exporter.log());
     assert!(exporter.log().last().unwrap().contains("\"stopped\""), "{:#?}", exporter.log());
+}
+
+#[tokio::test]
+async fn a_pipe_that_nobody_reads_holds_up_neither_the_chain_nor_a_scrape_nor_the_end() {
+    let sim = Sim::start(Params::default()).await.unwrap();
+    sim.advance(9000);
+    let config = config(&sim.url(), sim.chain().contract(), "");
+    // A line for each event of the history, which are more than a pipe and the queue hold.
+    let launch =
+        Launch::config(&config).arg("--log.level=debug").listen(&format!("127.0.0.1:{}", free_port()));
+    let mut exporter = launch.start_unread().await;
+    let dropped = |now: &Series| {
+        now.get("tesseract_exporter_log_lines_dropped_total").is_some_and(|lines| lines > 0.0)
+            && now.get("tesseract_synced{network=\"a\"}") == Some(1.0)
+    };
+    exporter.wait_for("lines are dropped and the first sync is done", WITHIN, dropped).await;
+    assert_eq!(exporter.terminate().await.code(), Some(0));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use procfs::{ProcResult, WithCurrentSystemInfo};
 
 use super::writer::Writer;
 use super::{Exporter, unix_seconds};
+use crate::log;
 
 /// The exporter's own process.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +58,11 @@ pub(super) fn encode(writer: &mut Writer<'_>, exporter: &Exporter) -> fmt::Resul
         "tesseract_exporter_build_info",
         "Version, revision and compiler that the exporter was built from; always 1.",
         [[("version", build.version), ("revision", build.revision), ("rustc", build.rustc)]],
+    )?;
+    writer.counter(
+        "tesseract_exporter_log_lines_dropped_total",
+        "Log lines that were not written because standard error was blocked.",
+        [(NO_LABELS, log::dropped_lines())],
     )?;
     writer.gauge(
         "tesseract_exporter_config_last_reload_successful",
