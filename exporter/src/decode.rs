@@ -36,6 +36,11 @@ pub static ABI: LazyLock<ethabi::Contract> = LazyLock::new(|| {
 static BY_TOPIC: LazyLock<HashMap<H256, &'static ethabi::Event>> =
     LazyLock::new(|| ABI.events().map(|event| (event.signature(), event)).collect());
 
+/// Whether a log has the topic of a known event.
+pub fn is_known(log: &Log) -> bool {
+    log.topics.first().is_some_and(|topic| BY_TOPIC.contains_key(topic))
+}
+
 /// An event and the Ethereum transaction that logged it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {

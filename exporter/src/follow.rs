@@ -101,6 +101,8 @@ struct Follower {
     recomputing: bool,
     /// The endpoint that is being asked, to blame it where a cycle does not end.
     active: Option<Arc<Endpoint>>,
+    /// The highest block that was processed since the start.
+    highest_block: u64,
     /// The last head that was found to be on the branch of the history.
     checked_head: Option<H256>,
     /// Since when the head lies below the processed block.
@@ -133,6 +135,7 @@ impl Follower {
             catch_up: CatchUp::default(),
             recomputing: false,
             active: None,
+            highest_block: 0,
             checked_head: None,
             behind_since: None,
             gap_schedule: gaps::Schedule::new(),
@@ -236,7 +239,6 @@ impl Follower {
             CycleError::Range { blocks, first, error } => {
                 memory.ranges.observe(failure::asked(error.kind, *blocks, *first))
             }
-            // Not the size of a single block, and no more than a hint.
             CycleError::Late { blocks, .. } if *blocks > 1 => {
                 memory.ranges.observe(Asked::TooLarge { size: *blocks })
             }

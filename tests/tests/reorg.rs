@@ -154,6 +154,17 @@ async fn deeper_than_any_journal_all_is_recomputed() {
     let mut rig = Rig::start(Variant::Buffer, 2000).await;
     rig.reorganise(1995).await;
     assert_eq!(rig.reorgs(), 1);
+    // And what was read again is no news, but for the blocks close to the head, which are others now.
+    let is_news = |line: &&String| line.contains("\"info\"") && line.contains("\"contract event\"");
+    let log = rig.exporter.log();
+    let blocks: Vec<u64> = log.iter().filter(is_news).map(|line| block_of(line)).collect();
+    assert!(blocks.iter().all(|block| *block > rig.target() - 200), "{blocks:?}");
+}
+
+/// The block that a log line names.
+fn block_of(line: &str) -> u64 {
+    let fields: serde_json::Value = serde_json::from_str(line).unwrap();
+    fields["block"].as_u64().unwrap()
 }
 
 #[tokio::test]

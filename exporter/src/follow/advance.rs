@@ -76,7 +76,7 @@ impl Follower {
             if let Some((index, asked)) = second {
                 self.memories[index].ranges.observe(asked);
             }
-            let (size, logs) = (range.size(), range.logs);
+            let (size, logs) = (range.size(), range.answered);
             if self.extend(source, range).await? == Advance::TakenBack {
                 return Ok(Advance::TakenBack);
             }
@@ -179,7 +179,10 @@ impl Follower {
         if waited && range.unmatched.is_some() {
             self.memories[index].blooms.record_false(Instant::now());
         }
-        events::log(&self.network.name, &range, &expired, self.snapshot.synced);
+        // What a deep reorganisation has read again is no news.
+        self.highest_block = self.highest_block.max(range.last.number);
+        let is_new = range.last.number + plan::NEAR_HEAD > self.highest_block;
+        events::log(&self.network.name, &range, &expired, self.snapshot.synced && is_new);
         Ok(Advance::Extended)
     }
 

@@ -1,4 +1,5 @@
-//! The contract's events as log lines: `info` while following the head, `debug` while catching up.
+//! The contract's events as log lines: `info` for what is new at the head, `debug` for history. However many logs of a
+//! range do not decode, that is one line.
 
 use web3::types::{H160, H256};
 
@@ -8,10 +9,24 @@ use crate::ledger::Expired;
 
 /// Logs every event of a range that was applied, and what expired in it.
 pub(super) fn log(network: &str, range: &ProvenRange, expired: &[Expired], following: bool) {
+    let mut undecodable = Vec::new();
     for EventBlock { number, events, .. } in &range.blocks {
-        for logged in events {
-            log_event(network, *number, logged, following);
+        for Logged { tx_hash, event } in events {
+            match event {
+                Event::Undecodable { name } => undecodable.push((name, number, tx_hash)),
+                event => log_event(network, *number, tx_hash, event, following),
+            }
         }
+    }
+    if let Some((event, block, tx_hash)) = undecodable.first() {
+        tracing::warn!(
+            network,
+            event,
+            block,
+            ?tx_hash,
+            logs = undecodable.len(),
+            "log of a known event does not decode"
+        );
     }
     for expired in expired {
         log_expired(network, expired, following);
@@ -28,7 +43,7 @@ struct Line<'a> {
     reason: Option<&'a str>,
 }
 
-fn log_event(network: &str, block: u64, Logged { tx_hash, event }: &Logged, following: bool) {
+fn log_event(network: &str, block: u64, tx_hash: &H256, event: &Event, following: bool) {
     let line = match event {
         Event::Buffered { tx_id, origin, target, .. } => Line {
             name: "TransactionBuffered",
@@ -44,10 +59,7 @@ fn log_event(network: &str, block: u64, Logged { tx_hash, event }: &Logged, foll
         Event::Other { index, tx_id } => {
             Line { name: decode::OTHER_EVENTS[*index], tx_id: tx_id.as_ref(), ..Line::default() }
         }
-        Event::Undecodable { name } => {
-            tracing::warn!(network, event = name, block, ?tx_hash, "log of a known event does not decode");
-            return;
-        }
+        Event::Undecodable { name } => Line { name, ..Line::default() },
     };
     let Line { name, tx_id, origin, target, reason } = line;
     macro_rules! event {

@@ -16,6 +16,7 @@ use super::failure::{CycleError, asked as asked_of};
 use super::head::{chain_call, no_answer};
 use super::verify::{Candidate, ProvenRange, RawRange};
 use crate::chain::{self, BlockRef, Header, Log};
+use crate::decode;
 use crate::plan::{Asked, Fetch};
 use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method, Refusal};
 use crate::views::{self, COUNT, WINDOW};
@@ -23,6 +24,9 @@ pub(super) use state::Persistence;
 
 /// A second endpoint is not asked for a range in more parts than this: one with a low cap would hold up a first sync.
 const MOST_PARTS: u64 = 4;
+
+/// A second answer that is refused is asked for so many times more.
+const MORE_TRIES: u32 = 2;
 
 /// How many exchanges for headers go on at once.
 const EXCHANGES_IN_FLIGHT: usize = 3;
@@ -170,7 +174,9 @@ impl Source {
         size: u64,
     ) -> Result<Vec<Log>, CycleError> {
         let logs = self.logs_in_parts(endpoint, blocks.clone(), size).await?;
-        Ok(chain::arrange(logs, blocks, self.contract)?)
+        let mut logs = chain::arrange(logs, blocks, self.contract)?;
+        logs.retain(decode::is_known);
+        Ok(logs)
     }
 
     /// The logs of these blocks as an endpoint has them, `size` blocks at a time.
@@ -184,9 +190,20 @@ impl Source {
         let mut logs = Vec::new();
         while first <= last {
             let blocks = first..=last.min(first.saturating_add(size.max(1) - 1));
-            let answer = endpoint.ask(self.logs_call(*blocks.start(), *blocks.end())).await;
+            let call = self.logs_call(*blocks.start(), *blocks.end());
+            let mut answer = endpoint.ask(call.clone()).await;
+            // The endpoint has just answered as much, so that a refusal is hardly one of the size.
+            for _ in 0..MORE_TRIES {
+                if !matches!(answer, Err(rpc::Error { kind: ErrorKind::Rpc(_), .. })) {
+                    break;
+                }
+                answer = endpoint.ask(call.clone()).await;
+            }
             first = blocks.end() + 1;
-            logs.extend(range_logs(answer, &Fetch { blocks, near_head: false })?);
+            let fetch = Fetch { blocks, near_head: false };
+            logs.extend(
+                range_logs(answer, &fetch)?.into_iter().filter(|log| fetch.blocks.contains(&log.block)),
+            );
         }
         Ok(logs)
     }

@@ -51,8 +51,10 @@ pub(super) struct ProvenRange {
     pub last: BlockRef,
     /// Every header was read.
     pub near_head: bool,
-    /// Logs of the contract, those of unknown events included.
+    /// Logs of known events.
     pub logs: usize,
+    /// Logs of the contract in the first answer, those of unknown events included.
+    pub answered: usize,
     /// The blocks with known events.
     pub blocks: Vec<EventBlock>,
     /// A block whose bloom hits for an event of the contract that did not come.
@@ -105,8 +107,9 @@ pub(super) struct Candidate {
     count: Reading,
     /// By number: of its first and last block, of those with logs, and near the head of all.
     headers: BTreeMap<u64, Header>,
-    /// In log order.
+    /// Those of known events, in log order.
     logs: Vec<Log>,
+    answered: usize,
     /// Blocks of which logs of another branch came.
     orphaned: BTreeSet<u64>,
     /// Blocks whose logs were asked for by their hash.
@@ -126,6 +129,7 @@ impl Candidate {
             header.map(|header| header.block).ok_or_else(|| no_header(number))
         };
         let (first, last) = (end(*raw.fetch.blocks.start())?, end(*raw.fetch.blocks.end())?);
+        let logs = chain::arrange(raw.logs, raw.fetch.blocks.clone(), contract)?;
         let mut candidate = Self {
             contract,
             first,
@@ -133,7 +137,8 @@ impl Candidate {
             window: raw.window,
             count: raw.count,
             headers: BTreeMap::new(),
-            logs: chain::arrange(raw.logs, raw.fetch.blocks.clone(), contract)?,
+            answered: logs.len(),
+            logs: logs.into_iter().filter(decode::is_known).collect(),
             orphaned: BTreeSet::new(),
             asked: BTreeSet::new(),
             seconded: false,
@@ -153,7 +158,8 @@ impl Candidate {
     /// there is any.
     pub(super) fn add_second(&mut self, logs: Vec<Log>, of_another: bool) -> Result<bool, Incomplete> {
         let before = self.logs.len();
-        let logs = chain::arrange(logs, self.fetch.blocks.clone(), self.contract)?;
+        let mut logs = chain::arrange(logs, self.fetch.blocks.clone(), self.contract)?;
+        logs.retain(decode::is_known);
         let (logs, alike) = chain::unite(std::mem::take(&mut self.logs), &logs);
         self.logs = logs;
         self.seconded = alike && of_another;
@@ -214,7 +220,7 @@ impl Candidate {
     /// The logs of one of [`Self::doubtful`].
     pub(super) fn add_block(&mut self, header: &Header, mut logs: Vec<Log>) -> Result<(), Incomplete> {
         let BlockRef { number, hash, .. } = header.block;
-        logs.retain(|log| log.block_hash == hash);
+        logs.retain(|log| log.block_hash == hash && decode::is_known(log));
         let logs = chain::arrange(logs, number..=number, self.contract)?;
         (self.logs, _) = chain::unite(std::mem::take(&mut self.logs), &logs);
         self.asked.insert(number);
@@ -251,6 +257,7 @@ impl Candidate {
             last: self.last,
             near_head: self.fetch.near_head,
             logs: self.logs.len(),
+            answered: self.answered,
             blocks,
             unmatched,
             witness,

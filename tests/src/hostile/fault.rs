@@ -139,7 +139,7 @@ faults! {
     StateGone "state-gone" Outage "`eth_call` and `eth_getCode` fail in the words for absent state"
     StateEmpty "state-empty" Quirk "`eth_call` at a block older than the newest 128 answers 0x"
     CodeEmpty "code-empty" Quirk "`eth_getCode` at a block older than the newest 128 answers 0x"
-    LogsFirstOnly "logs-first-only" Quirk "of the last block of a range only the first log"
+    LogsFirstOnly "logs-first-only" Special "of the last block of a range only the first log"
     LogsCut "logs-cut" Quirk "at most 20 logs, and no word of the others"
     StaleLog "stale-log" Quirk "one log of an orphaned block among those of an old block, now and then"
     LogsPending "logs-pending" Quirk "a log without a block among the others"

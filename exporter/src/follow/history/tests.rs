@@ -31,6 +31,7 @@ fn range(blocks: std::ops::RangeInclusive<u64>, branch: u64, events: u64, count:
         last,
         near_head: false,
         logs: events.events.len(),
+        answered: events.events.len(),
         blocks: vec![events],
         unmatched: None,
         witness: crate::proof::Witness::OneEndpoint,
