@@ -141,7 +141,8 @@ impl Source {
                 return Ok(asked);
             }
         }
-        let mut parts = if candidate.is_empty() || blocks == 1 { 1 } else { 2 };
+        // Of two blocks, the second one would end a part again.
+        let mut parts = if candidate.is_empty() || blocks <= 2 { 1 } else { 2 };
         loop {
             let logs = self.logs_again(fetch, parts, !candidate.is_empty()).await?;
             if !candidate.add_second(logs, false)? || parts >= blocks {
