@@ -50,6 +50,10 @@ async fn main() {
         for sync in row {
             println!("{}", sync.line(healthy));
         }
+        // A single one is a matter of chance.
+        let seconds = row[1..].iter().map(|sync| sync.time.as_secs_f64()).sum::<f64>() / SEEDS.len() as f64;
+        let times = seconds / healthy.time.as_secs_f64();
+        println!("{:6} {:9} {seconds:6.1} {:>9}", healthy.blocks, "flaky avg", format!("({times:.1}x)"));
     }
     println!("\nrequests a second over {WATCHED:?} at an endpoint that always fails");
     for (fault, rate) in outages.iter().zip(rates) {
