@@ -15,11 +15,11 @@ use super::rig::{CONFIRMATIONS, HISTORY, PATIENCE, Rig, World, exact, grow};
 use super::{Cells, Outcome, Worlds};
 
 /// A few cycles.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(20);
 
 /// The block whose bloom promises too much, and how long it may take until the node is believed nevertheless.
 const LIAR: u64 = 300;
-const BELIEVED: Duration = Duration::from_secs(75);
+const BELIEVED: Duration = Duration::from_secs(110);
 
 /// Logs are late for so long.
 const LATE: Duration = Duration::from_secs(3);

@@ -37,7 +37,7 @@ pub(super) const CONFIRMATIONS: u64 = 2;
 const TWINS: [u64; 3] = [250, HISTORY + 3, HISTORY + 12];
 
 /// Nothing may take longer; beyond what a node is given to come up with what it owes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(50);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long an exporter is looked at that may not get far.
 const LOOKED: Duration = Duration::from_secs(10);
