@@ -110,6 +110,8 @@ pub(super) struct Candidate {
     /// Those of known events, in log order.
     logs: Vec<Log>,
     answered: usize,
+    /// Blocks with logs of unknown events.
+    unknown: BTreeSet<u64>,
     /// Blocks of which logs of another branch came.
     orphaned: BTreeSet<u64>,
     /// Blocks whose logs were asked for by their hash.
@@ -138,13 +140,15 @@ impl Candidate {
             count: raw.count,
             headers: BTreeMap::new(),
             answered: logs.len(),
-            logs: logs.into_iter().filter(decode::is_known).collect(),
+            logs: Vec::new(),
+            unknown: BTreeSet::new(),
             orphaned: BTreeSet::new(),
             asked: BTreeSet::new(),
             seconded: false,
             thorough,
             fetch: raw.fetch,
         };
+        candidate.logs = candidate.known(logs);
         candidate.add_headers(raw.headers)?;
         Ok(candidate)
     }
@@ -158,8 +162,8 @@ impl Candidate {
     /// there is any.
     pub(super) fn add_second(&mut self, logs: Vec<Log>, of_another: bool) -> Result<bool, Incomplete> {
         let before = self.logs.len();
-        let mut logs = chain::arrange(logs, self.fetch.blocks.clone(), self.contract)?;
-        logs.retain(decode::is_known);
+        let logs = chain::arrange(logs, self.fetch.blocks.clone(), self.contract)?;
+        let logs = self.known(logs);
         let (logs, alike) = chain::unite(std::mem::take(&mut self.logs), &logs);
         self.logs = logs;
         self.seconded = alike && of_another;
@@ -220,8 +224,9 @@ impl Candidate {
     /// The logs of one of [`Self::doubtful`].
     pub(super) fn add_block(&mut self, header: &Header, mut logs: Vec<Log>) -> Result<(), Incomplete> {
         let BlockRef { number, hash, .. } = header.block;
-        logs.retain(|log| log.block_hash == hash && decode::is_known(log));
+        logs.retain(|log| log.block_hash == hash);
         let logs = chain::arrange(logs, number..=number, self.contract)?;
+        let logs = self.known(logs);
         (self.logs, _) = chain::unite(std::mem::take(&mut self.logs), &logs);
         self.asked.insert(number);
         Ok(())
@@ -266,6 +271,13 @@ impl Candidate {
         })
     }
 
+    /// The logs of known events; where the others are is noted.
+    fn known(&mut self, logs: Vec<Log>) -> Vec<Log> {
+        let (known, unknown): (Vec<_>, Vec<_>) = logs.into_iter().partition(decode::is_known);
+        self.unknown.extend(unknown.iter().map(|log| log.block));
+        known
+    }
+
     fn logs_of(&self, number: u64) -> &[Log] {
         let start = self.logs.partition_point(|log| log.block < number);
         let end = self.logs.partition_point(|log| log.block <= number);
@@ -279,7 +291,7 @@ impl Candidate {
         let logs = self.logs_of(header.block.number);
         let absent =
             || decode::topics().filter(|topic| !logs.iter().any(|log| log.topics.first() == Some(topic)));
-        let logged = !logs.is_empty();
+        let logged = !logs.is_empty() || self.unknown.contains(&header.block.number);
         chain::bloom_hits(bloom, self.contract, absent())
             .then(|| (logged, chain::false_positive_rate(bloom, absent().count(), logged)))
     }

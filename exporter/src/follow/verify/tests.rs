@@ -85,6 +85,8 @@ fn a_bloom_hit_is_matched_by_logs_of_its_kind_or_left_unmatched_unless_it_is_by_
         (bloom(2), vec![log(20, 0)], vec![log(20, 0), log(20, 1)], true, None),
         // Another contract of the same kind.
         (bloom(2), vec![log(20, 0)], vec![log(20, 0)], true, None),
+        // An event that is not known, beside that other contract.
+        (bloom(1), vec![], vec![Log { topics: Vec::new(), ..log(20, 0) }], true, None),
         // By chance.
         (Bloom::repeat_byte(0xff), vec![], vec![], true, None),
         (Bloom::repeat_byte(0xff), vec![log(20, 0)], vec![], false, None),
