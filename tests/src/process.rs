@@ -90,13 +90,7 @@ impl Launch {
 
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Exporter {
-        let mut child = self
-            .command()
-            .arg(format!("--web.listen-address={}", self.listen))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start the exporter");
+        let mut child = self.spawn();
         let log = follow_log(&mut child);
         let mut exporter =
             Exporter { child, address: SocketAddr::from(([0, 0, 0, 0], 0)), log, dir: self.dir };
@@ -108,13 +102,7 @@ impl Launch {
 
     /// Starts it with its standard error a pipe that nobody reads; it is to listen on an address with a port.
     pub async fn start_unread(self) -> Exporter {
-        let child = self
-            .command()
-            .arg(format!("--web.listen-address={}", self.listen))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start the exporter");
+        let child = self.spawn();
         let address = self.listen.parse().expect("an address with a port");
         let listening = async {
             let mut looks = interval(Duration::from_millis(25));
@@ -138,6 +126,15 @@ impl Launch {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    fn spawn(&self) -> Child {
+        self.command()
+            .arg(format!("--web.listen-address={}", self.listen))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start the exporter")
     }
 
     fn command(&self) -> Command {
