@@ -10,8 +10,11 @@ use tokio::time::Instant;
 /// The first rest; it doubles with each further failure in a row.
 const FIRST: Duration = Duration::from_millis(500);
 
+/// Failures of a call and its retries rest like this many: until the trial fails too, they may be chance.
+const FIRST_ROW: u32 = 2;
+
 /// Longer than this an endpoint is never left alone, so that it is back soon after it recovers.
-const LONGEST: Duration = Duration::from_secs(16);
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// Whether an endpoint is to be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +73,14 @@ impl BackOff {
         asked: Option<Duration>,
     ) -> News {
         if self.failures > 0 && self.failed_at.is_some_and(|failed| started <= failed) {
-            self.rest(now, asked, self.failures);
+            self.rest(now, asked, 1);
             return News::None;
         }
         let news = if self.failures == 0 && self.unproductive == 0 { News::Failed } else { News::None };
+        let rests = if self.failures == 0 { row.min(FIRST_ROW) } else { self.failures.saturating_add(row) };
         self.failures = self.failures.saturating_add(row);
         self.failed_at = Some(now);
-        self.rest(now, asked, self.failures.max(self.unproductive));
+        self.rest(now, asked, rests.max(self.unproductive));
         news
     }
 
@@ -154,12 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn retries_are_failures_in_a_row() {
+    fn retries_are_failures_in_a_row_once_a_trial_has_failed() {
         let (mut back_off, now) = (BackOff::default(), Instant::now());
         assert_eq!(back_off.record_failure(3, now, now, None), News::Failed);
         let State::Resting { until } = back_off.state(now) else { panic!("no rest") };
-        assert!(until - now >= (4 * FIRST).mul_f64(0.75), "{:?}", until - now);
-        assert_eq!(back_off.record_success(now), News::Recovered { failures: 3 });
+        assert!(until - now <= (2 * FIRST).mul_f64(1.25), "{:?}", until - now);
+        assert_eq!(back_off.record_failure(1, until, until, None), News::None);
+        let State::Resting { until: later } = back_off.state(until) else { panic!("no rest") };
+        assert!(later - until >= (8 * FIRST).mul_f64(0.75), "{:?}", later - until);
+        assert_eq!(back_off.record_success(later), News::Recovered { failures: 4 });
     }
 
     #[test]
