@@ -38,8 +38,8 @@ enum Batch {
     Refused { error: Error, tries: u32 },
     /// It was one of too many calls.
     TooMany(TooMany),
-    /// The endpoint failed.
-    Failed(Error),
+    /// Its last tries failed; what was answered before stands.
+    Failed { answers: Vec<Answer>, error: Error },
 }
 
 /// The endpoint wants to be asked less, and each call may count: fewer are to be sent after this pause.
@@ -94,7 +94,11 @@ impl Endpoint {
                 Batched::Answered(answers)
             }
             Batch::Refused { error, .. } => Batched::Refused(error),
-            Batch::Failed(error) | Batch::TooMany(TooMany { error, .. }) => {
+            Batch::Failed { answers, error } => {
+                self.record_size(calls.len(), Some(&error));
+                Batched::Answered(answers)
+            }
+            Batch::TooMany(TooMany { error, .. }) => {
                 self.record_size(calls.len(), Some(&error));
                 Batched::Answered(vec![Err(error); calls.len()])
             }
@@ -129,7 +133,7 @@ impl Endpoint {
                 }
                 answers
             }
-            Batch::Failed(error) => vec![Err(error); calls.len()],
+            Batch::Failed { answers, .. } => answers,
         })
     }
 
@@ -168,7 +172,9 @@ impl Endpoint {
                         }
                         Next::GiveUp => {
                             self.record_failure(&error, row, row_started);
-                            return Batch::Failed(error);
+                            answers.truncate(from);
+                            answers.resize_with(calls.len(), || Err(error.clone()));
+                            return Batch::Failed { answers, error };
                         }
                     }
                 }
