@@ -6,28 +6,32 @@
 
 mod advance;
 mod beginning;
+mod contract;
 mod events;
 mod failure;
 mod gaps;
 mod head;
 mod history;
 mod memory;
+mod pace;
+mod publish;
 mod reorg;
 mod save;
 mod source;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod verify;
 mod windows;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use web3::types::H256;
 
 use crate::chain::BlockRef;
@@ -35,15 +39,18 @@ use crate::config::Network;
 use crate::ledger::Counts;
 use crate::plan::{Asked, Change};
 use crate::rpc::{Endpoint, ErrorKind, Pool, Refusal};
-use crate::snapshot::{Confirmed, Gauges, Head, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::views::Views;
 use advance::Advance;
 use failure::{CycleError, Known, Next};
+use head::ChainHead;
 use history::History;
 use memory::EndpointMemory;
+use pace::Pace;
 use save::Saver;
 use source::{Second, Source};
-use sync::{CatchUp, Judgement};
+use sync::CatchUp;
+use trail::Trail;
 use windows::Bisection;
 
 /// While catching up, head and views are read this often.
@@ -64,18 +71,19 @@ pub async fn run(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let mut follower = Follower::new(network, state, last.as_deref(), publish);
-    let mut polls = interval(follower.network.poll_interval);
-    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = Instant::now();
     loop {
         tokio::select! {
             // An error means that the sender is gone, which ends the loop as well.
             _ = shutdown.wait_for(|stop| *stop) => break,
             () = async {
-                polls.tick().await;
+                sleep_until(due).await;
                 if let Some(available) = follower.pool.next_available() {
                     sleep_until(available).await;
                 }
+                let started = Instant::now();
                 follower.cycle().await;
+                due = follower.next_cycle(started);
             } => {}
         }
         follower.save(false).await;
@@ -112,6 +120,8 @@ struct Follower {
     check_schedule: Option<gaps::Schedule>,
     /// The views of the last heads: the same block has the same views.
     views: VecDeque<(H256, Views)>,
+    trail: Trail,
+    pace: Pace,
     snapshot: Snapshot,
     publish: watch::Sender<Arc<Snapshot>>,
     saver: Saver,
@@ -141,6 +151,8 @@ impl Follower {
             gap_schedule: gaps::Schedule::new(),
             check_schedule: None,
             views: VecDeque::new(),
+            trail: Trail::default(),
+            pace: Pace::default(),
             snapshot: Snapshot::unknown(&network),
             publish,
             saver: Saver::new(state),
@@ -254,20 +266,22 @@ impl Follower {
 
     /// Carries everything as far as this endpoint lets it.
     async fn step(&mut self, endpoint: &Arc<Endpoint>) -> Result<(), CycleError> {
-        let head = head::read(endpoint, &self.network).await?;
+        let ChainHead { header, confirmed } = head::read(endpoint, &self.network).await?;
+        let head = header.block;
         // Whoever was on the right chain is so until it says otherwise.
         if self.memories[endpoint.index].accepted_head.is_some() {
-            self.show_head(head.block);
+            self.show_head(head);
         }
-        let views = self.read_chain_and_views(endpoint, head.block).await?;
-        head::record_head(&self.pool, endpoint, head.block.number)?;
-        self.show_head(head.block);
-        let views = self.show_views(endpoint, head.block, views).await;
+        let views = self.read_chain_and_views(endpoint, &header).await?;
+        head::record_head(&self.pool, endpoint, head.number)?;
+        self.show_head(head);
+        self.pace.observe(head, Instant::now());
+        let views = self.show_views(endpoint, head, views).await;
         if !endpoint.is_healthy() {
             return views;
         }
-        let confirmed = head.confirmed?;
-        let mut source = self.source(endpoint, head.block);
+        let confirmed = confirmed?;
+        let mut source = self.source(endpoint, head);
         self.mend_gaps(&source).await;
         let first = self.find_first_block(&source).await?;
         // None while there is no contract, or none of its blocks is confirmed: nothing is left to read.
@@ -280,28 +294,28 @@ impl Follower {
         if let Some(target) = target.filter(|_| !self.snapshot.synced || self.recomputing) {
             self.catch_up.saw_target(target);
         }
-        if remaining(&self.history) == 0 && self.checked_head != Some(head.block.hash) {
+        if remaining(&self.history) == 0 && self.checked_head != Some(head.hash) {
             if self.check_branch(&source).await? {
                 return Ok(());
             }
-            self.checked_head = Some(head.block.hash);
+            self.checked_head = Some(head.hash);
         }
         let deadline = Instant::now() + CATCH_UP_TIME;
         while let Some(target) = target.filter(|_| remaining(&self.history) > 0 && Instant::now() < deadline)
         {
-            source = self.source(endpoint, head.block);
+            source = self.source(endpoint, head);
             if self.advance(&source, first, target, deadline).await? == Advance::TakenBack {
                 // The next cycle finds out where it goes on.
                 return Ok(());
             }
-            self.checked_head = Some(head.block.hash);
+            self.checked_head = Some(head.hash);
         }
         self.check_counted(&source).await;
         // Views that could not be read are absent, and no reason to leave the blocks unread.
         views?;
         self.snapshot.sync_remaining = target.map(|_| remaining(&self.history));
         if remaining(&self.history) == 0 {
-            self.finish(target, head.block.number)?;
+            self.finish(target, head.number)?;
         }
         Ok(())
     }
@@ -320,6 +334,12 @@ impl Follower {
             }),
             absent: self.snapshot.views.absent(),
             thorough: memory.is_waiting(),
+            seen: self
+                .trail
+                .between(head.hash, self.history.next_block(0), head.number)
+                .unwrap_or_default()
+                .into(),
+            rules_out: memory.blooms.rules_out(),
             unbound: self.chain_id.filter(|_| self.history.ledger.block().is_none()),
         }
     }
@@ -335,66 +355,5 @@ impl Follower {
             self.history.begins_at(first);
         }
         Ok(self.history.first_block)
-    }
-
-    /// A cycle in which everything was read, up to this block, unless the head contradicts what was read before.
-    fn finish(&mut self, target: Option<u64>, head: u64) -> Result<(), CycleError> {
-        let processed = self.history.ledger.block().map(|block| block.number);
-        let behind_for = processed.filter(|processed| head < *processed).map(|_| {
-            let since = *self.behind_since.get_or_insert_with(Instant::now);
-            since.elapsed()
-        });
-        match sync::judge(head, processed, self.network.start_block, behind_for) {
-            Judgement::Plausible => self.behind_since = None,
-            Judgement::Lagging => return Ok(()),
-            Judgement::Contradiction(why) => return Err(CycleError::Contradiction(why)),
-        }
-        let target = target.filter(|target| processed.is_some_and(|processed| processed >= *target));
-        let caught_up = target.is_some_and(|target| self.catch_up.has_caught_up(target));
-        if !self.snapshot.synced && caught_up {
-            tracing::info!(network = %self.network.name, block = processed, "first sync done");
-            self.snapshot.synced = true;
-            self.warn_of_late_start();
-        }
-        self.recomputing &= !caught_up;
-        self.snapshot.last_success = Some(SystemTime::now());
-        Ok(())
-    }
-
-    /// A `start_block` after the deployment shows as missing events, for good.
-    fn warn_of_late_start(&self) {
-        let before = self.history.buffered_before.filter(|before| *before > 0);
-        if let Some((before, start_block)) = before.zip(self.network.start_block) {
-            let since = self.history.ledger.counts().buffered;
-            tracing::warn!(network = %self.network.name, start_block, buffered_before = before, buffered_since = since,
-                "start_block lies after the deployment: {before} transactions were buffered before it and are \
-                 not counted, {since} since");
-        }
-    }
-
-    fn publish(&mut self) {
-        let ledger = &self.history.ledger;
-        let block = ledger.block();
-        self.snapshot.processed = block.map(|block| Head { number: block.number, timestamp: block.time });
-        self.snapshot.endpoints = self.pool.stats();
-        self.snapshot.unproven = self.snapshot.synced.then(|| self.history.proof.unproven());
-        self.snapshot.confirmed = self.snapshot.synced.then(|| {
-            self.last_exposed = ledger.counts().at_least(&self.last_exposed);
-            let check = self.history.count_check;
-            let gauges = Gauges {
-                pending: ledger.pending(),
-                oldest_pending: ledger.oldest_pending(),
-                next_deadline: ledger.next_deadline(),
-                newest: ledger.newest().clone(),
-                missing_events: check
-                    .filter(|check| block.is_some_and(|block| block.number == check.block))
-                    .map(|check| check.missing),
-            };
-            Confirmed {
-                counts: Arc::new(self.last_exposed.clone()),
-                gauges: (!self.recomputing).then_some(gauges),
-            }
-        });
-        self.publish.send_replace(Arc::new(self.snapshot.clone()));
     }
 }

@@ -3,6 +3,8 @@
 //! Tells a view that the contract does not have from one that could not be read. Makes calls and reads
 //! their answers; sends nothing itself.
 
+pub mod aggregate;
+
 use serde_json::json;
 use web3::ethabi::Token;
 use web3::types::{Bytes, H160, U256};
@@ -90,37 +92,47 @@ pub fn calls(contract: H160, block: u64) -> Vec<Call> {
     VIEWS.iter().map(|view| call(contract, view, block)).collect()
 }
 
-/// The views, from the answers to [`calls`]. Where none has a value, only the code tells whether there is a contract:
-/// `exists` is `None`.
+/// What each view returned, from the answers to [`calls`].
 ///
 /// # Errors
 /// The first view that could not be read, other than for the contract not having it.
-pub fn read(answers: Vec<Answer>) -> Result<Views, Unread> {
-    let mut answers = answers.into_iter();
+pub fn read(answers: impl Iterator<Item = Answer>) -> Result<Vec<Returned>, Unread> {
     let missing = || Err(rpc::Error::new(ErrorKind::Unreadable, "no answer"));
-    let mut next = |view| returned(view, answers.next().unwrap_or_else(missing)).map(Returned::value);
-    let [owner, paused, breaker, count, window] = VIEWS.map(&mut next);
-    let mut views = Views {
-        exists: None,
-        owner: owner?.and_then(Token::into_address),
-        paused: paused?.and_then(Token::into_bool),
-        circuit_breaker: breaker?.and_then(Token::into_bool),
-        transaction_count: count?.and_then(Token::into_uint),
-        coordination_window: window?.and_then(Token::into_uint),
-        variant: None,
-    };
-    if views != Views::default() {
-        views.found(true);
+    let answers = answers.chain(std::iter::repeat_with(missing));
+    VIEWS.iter().zip(answers).map(|(view, answer)| returned(view, answer)).collect()
+}
+
+impl From<Vec<Returned>> for Views {
+    /// From what each view returned. Where none has a value, only the code tells whether there is a contract: `exists`
+    /// is `None`.
+    fn from(returned: Vec<Returned>) -> Self {
+        let mut values = returned.into_iter().map(Returned::value);
+        let mut next = || values.next().flatten();
+        let mut views = Self {
+            exists: None,
+            owner: next().and_then(Token::into_address),
+            paused: next().and_then(Token::into_bool),
+            circuit_breaker: next().and_then(Token::into_bool),
+            transaction_count: next().and_then(Token::into_uint),
+            coordination_window: next().and_then(Token::into_uint),
+            variant: None,
+        };
+        if views != Self::default() {
+            views.found(true);
+        }
+        views
     }
-    Ok(views)
 }
 
 /// The call of a view without parameters.
 pub fn call(contract: H160, view: &str, block: u64) -> Call {
-    // Views take no parameters, so the selector is the whole input.
-    let selector = ABI.function(view).map(web3::ethabi::Function::short_signature);
-    let request = json!({"to": contract, "data": Bytes(selector.unwrap_or_default().to_vec())});
+    let request = json!({"to": contract, "data": Bytes(selector(view))});
     Call { method: Method::Call, params: json!([request, chain::hex(block)]) }
+}
+
+/// Views take no parameters, so the selector is the whole input.
+fn selector(view: &str) -> Vec<u8> {
+    ABI.function(view).map(web3::ethabi::Function::short_signature).unwrap_or_default().to_vec()
 }
 
 /// What a view returned.
@@ -133,12 +145,16 @@ pub fn returned(view: &str, answer: Answer) -> Result<Returned, Unread> {
         Err(rpc::Error { kind: ErrorKind::Rpc(Refusal::Reverted), .. }) => return Ok(Returned::NoView),
         Err(error) => return Err(Unread::Rpc(error)),
     };
-    let bytes: Bytes = chain::parse(&raw, view).map_err(Unread::Malformed)?;
-    if bytes.0.is_empty() {
-        return Ok(Returned::Nothing);
+    let Bytes(bytes) = chain::parse(&raw, view).map_err(Unread::Malformed)?;
+    Ok(decoded(view, &bytes))
+}
+
+fn decoded(view: &str, bytes: &[u8]) -> Returned {
+    if bytes.is_empty() {
+        return Returned::Nothing;
     }
-    let decoded = ABI.function(view).ok().and_then(|function| function.decode_output(&bytes.0).ok()?.pop());
-    Ok(decoded.map_or(Returned::NoView, Returned::Value))
+    let decoded = ABI.function(view).ok().and_then(|function| function.decode_output(bytes).ok()?.pop());
+    decoded.map_or(Returned::NoView, Returned::Value)
 }
 
 /// The call that asks for the code at the address.
@@ -189,6 +205,7 @@ mod tests {
         let word = |last: &str| raw(&format!("\"0x{last:0>64}\""));
         let reverted = || Err(rpc::Error::rpc(3, "execution reverted"));
         let simple = vec![word("7"), reverted(), reverted(), word("2"), word("1e")];
+        let read = |answers: Vec<Answer>| read(answers.into_iter()).map(Views::from);
         let views = read(simple).unwrap();
         assert_eq!(
             (views.variant, views.paused, views.coordination_window),

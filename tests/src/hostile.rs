@@ -8,6 +8,7 @@ mod answer;
 mod fault;
 mod logs;
 mod mixture;
+mod multicall;
 mod refusal;
 mod replica;
 mod silent;

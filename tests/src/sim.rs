@@ -11,6 +11,7 @@
 mod chain;
 mod contract;
 mod event;
+mod multicall;
 mod node;
 mod server;
 mod traffic;
@@ -18,5 +19,6 @@ mod traffic;
 pub use chain::{Chain, Params, PlacedLog};
 pub use contract::{Call, DEFAULT_WINDOW, Revert, Views};
 pub use event::{RawLog, Variant, address, topic};
+pub use multicall::ADDRESS as MULTICALL;
 pub use node::answer;
 pub use server::Sim;

@@ -176,6 +176,7 @@ impl Follower {
                 "events and transaction_count() differ");
         }
         self.memories.iter_mut().for_each(super::memory::EndpointMemory::stop_waiting);
+        self.memories[index].blooms.record(range.blooms);
         if waited && range.unmatched.is_some() {
             self.memories[index].blooms.record_false(Instant::now());
         }

@@ -52,7 +52,7 @@ impl Follower {
                 Ok(logs) if logs > gap.logs => {
                     tracing::warn!(network = %self.network.name, first = gap.first, last = gap.last,
                         "logs that did not come in time are there now: computing what follows again");
-                    self.memories.iter_mut().for_each(|memory| memory.blooms.record_true());
+                    self.memories.iter_mut().for_each(|memory| memory.blooms.record_late());
                     self.rewind(gap.first.checked_sub(1));
                     return;
                 }
@@ -88,6 +88,7 @@ impl Follower {
                 Ok(Verdict::More) => {
                     tracing::warn!(network = %self.network.name, endpoint = endpoint.number(), first, last,
                         "logs that did not come in time are there now: computing what follows again");
+                    self.memories.iter_mut().for_each(|memory| memory.blooms.record_late());
                     self.rewind(first.checked_sub(1));
                     return;
                 }

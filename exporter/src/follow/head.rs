@@ -1,4 +1,5 @@
-//! The chain's head as one endpoint has it, with chain id and views, and whether that endpoint may be believed at all.
+//! The chain's head as one endpoint has it, and whether that endpoint may be believed at all. The contract's views at
+//! it are read in `contract`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,24 +8,20 @@ use serde_json::json;
 
 use super::Follower;
 use super::failure::CycleError;
-use crate::chain::{self, BlockRef};
+use crate::chain::{self, BlockRef, Header};
 use crate::config::{Confirmations, Network};
 use crate::rpc::{self, Answer, Call, ChainCheck, Endpoint, ErrorKind, Method, Pool};
 use crate::snapshot::Head;
 use crate::supervise;
-use crate::views::{self, Views};
 
 /// What an endpoint says of its chain.
 #[derive(Clone, Debug)]
 pub(super) struct ChainHead {
-    pub block: BlockRef,
+    pub header: Header,
     /// The newest block that counts as confirmed; `None` while there are too few. A young chain, or a node that has
     /// just started, may not know it.
     pub confirmed: Result<Option<u64>, CycleError>,
 }
-
-/// The views of this many heads are remembered, as replicas that disagree serve them in turn.
-const HEADS: usize = 4;
 
 /// Asks for head and newest confirmed block in one exchange.
 pub(super) async fn read(endpoint: &Endpoint, network: &Network) -> Result<ChainHead, CycleError> {
@@ -36,7 +33,8 @@ pub(super) async fn read(endpoint: &Endpoint, network: &Network) -> Result<Chain
     let calls: Vec<_> = std::iter::once("latest").chain(tag).map(block_call).collect();
     let mut answers = endpoint.send(&calls).await.into_iter();
     let mut next = || answers.next().unwrap_or_else(no_answer);
-    let head = chain::header(&next()?)?.block;
+    let header = chain::header(&next()?)?;
+    let head = header.block;
     let confirmed = match (network.confirmations, tag) {
         (Confirmations::Blocks(blocks), _) => Ok(head.number.checked_sub(blocks)),
         (_, tag) => match next() {
@@ -50,7 +48,7 @@ pub(super) async fn read(endpoint: &Endpoint, network: &Network) -> Result<Chain
             }
         },
     };
-    Ok(ChainHead { block: head, confirmed })
+    Ok(ChainHead { header, confirmed })
 }
 
 /// The call that asks which chain an endpoint is on.
@@ -70,56 +68,6 @@ impl Follower {
     pub(super) fn show_head(&mut self, block: BlockRef) {
         self.snapshot.connected = true;
         self.snapshot.head = Some(Head { number: block.number, timestamp: block.time });
-    }
-
-    /// Asks for the chain's id and the views in one exchange, each unless it is known for this very block.
-    ///
-    /// # Errors
-    /// The endpoint is on another chain, or does not say on which.
-    pub(super) async fn read_chain_and_views(
-        &mut self,
-        endpoint: &Endpoint,
-        block: BlockRef,
-    ) -> Result<Result<Views, CycleError>, CycleError> {
-        let known = self.views.iter().find(|(hash, _)| *hash == block.hash).map(|(_, views)| views.clone());
-        let accepted = self.memories[endpoint.index].accepted_head == Some(block.hash);
-        let mut calls = Vec::new();
-        if !accepted {
-            calls.push(chain_call());
-        }
-        if known.is_none() {
-            calls.extend(views::calls(self.network.contract, block.number));
-        }
-        let mut answers = endpoint.send(&calls).await.into_iter();
-        if !accepted {
-            let chain_id = chain::quantity(&answers.next().unwrap_or_else(no_answer)?)?;
-            self.accept_chain(endpoint, chain_id)?;
-            self.memories[endpoint.index].accepted_head = Some(block.hash);
-        }
-        Ok(match known {
-            Some(views) => Ok(views),
-            None => views::read(answers.collect()).map_err(CycleError::from),
-        })
-    }
-
-    pub(super) async fn show_views(
-        &mut self,
-        endpoint: &Endpoint,
-        block: BlockRef,
-        views: Result<Views, CycleError>,
-    ) -> Result<(), CycleError> {
-        let mut views = views?;
-        if views.exists.is_none() {
-            let code = views::code_call(self.network.contract, block.number);
-            views.found(views::has_code(endpoint.ask(code).await)?);
-        }
-        if views.exists == Some(true) && self.views.iter().all(|(hash, _)| *hash != block.hash) {
-            self.views.truncate(HEADS - 1);
-            self.views.push_front((block.hash, views.clone()));
-        }
-        self.snapshot.owner_expected = self.network.expected_owner.zip(views.owner).map(|(a, b)| a == b);
-        self.snapshot.views = views;
-        Ok(())
     }
 
     /// Whether the endpoint is on the right chain.

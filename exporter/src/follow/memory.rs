@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use web3::types::H256;
 
+use super::contract::Aggregation;
 use super::windows::Horizon;
 use crate::plan::Sizer;
 
@@ -19,6 +20,9 @@ const ERRORS_PERSIST: Duration = Duration::from_secs(30);
 /// After a first bloom that hit for nothing no other one is waited for for so long; it doubles with each in a row.
 const FIRST_DISTRUST: Duration = Duration::from_secs(30);
 
+/// Blooms rule out what they do not hit for once they held for the logs of so many blocks.
+const PROVEN: u32 = 8;
+
 /// And never for longer.
 const LONGEST_DISTRUST: Duration = Duration::from_secs(3600);
 
@@ -31,8 +35,10 @@ pub(super) struct EndpointMemory {
     pub horizon: Option<Horizon>,
     /// The last head that it had while it was on the right chain.
     pub accepted_head: Option<H256>,
-    /// Whether its blooms are waited for.
+    /// What its blooms are worth.
     pub blooms: BloomTrust,
+    /// Whether its views can be read by Multicall3.
+    pub aggregation: Aggregation,
     /// A range that was refused passed when its logs were asked for alone.
     pub passed_alone: bool,
     /// Since when calls fail for a reason that is not known.
@@ -41,13 +47,29 @@ pub(super) struct EndpointMemory {
     waiting: Option<(Instant, Instant)>,
 }
 
+/// What an endpoint's blooms are worth, in both directions.
+///
 /// Blooms that hit for what never came are not waited for any more, for ever longer; what they hit for is asked for
-/// again later all the same.
+/// again later all the same. Blooms that hit for everything that did come rule out what they do not hit for, until one
+/// does not.
 #[derive(Debug, Default)]
 pub(super) struct BloomTrust {
     /// Hits in a row that came to nothing.
     row: u32,
     until: Option<Instant>,
+    /// Blocks whose logs their blooms hit for.
+    held: u32,
+    /// A block had logs that its bloom ruled out.
+    broken: bool,
+}
+
+/// How blooms compared with the logs that came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Blooms {
+    /// Blocks with logs, for all of which their blooms hit.
+    pub held: u32,
+    /// There was a block with logs that its bloom ruled out.
+    pub broken: bool,
 }
 
 impl BloomTrust {
@@ -64,7 +86,24 @@ impl BloomTrust {
 
     /// What a bloom hit for came after all.
     pub(super) fn record_true(&mut self) {
-        *self = Self::default();
+        (self.row, self.until) = (0, None);
+    }
+
+    /// What a bloom does not hit for is not there.
+    pub(super) fn rules_out(&self) -> bool {
+        !self.broken && self.held >= PROVEN
+    }
+
+    /// Blooms were compared with the logs that came.
+    pub(super) fn record(&mut self, blooms: Blooms) {
+        self.held = self.held.saturating_add(blooms.held);
+        self.broken |= blooms.broken;
+    }
+
+    /// Logs came late, perhaps because a bloom ruled them out: it is to prove itself again.
+    pub(super) fn record_late(&mut self) {
+        self.held = 0;
+        self.record_true();
     }
 }
 
@@ -75,6 +114,7 @@ impl EndpointMemory {
             horizon: None,
             accepted_head: None,
             blooms: BloomTrust::default(),
+            aggregation: Aggregation::default(),
             passed_alone: false,
             failing_since: None,
             waiting: None,
@@ -147,6 +187,22 @@ mod tests {
         blooms.record_false(now);
         blooms.record_true();
         assert!(blooms.waits(now));
+    }
+
+    #[test]
+    fn blooms_rule_out_once_they_held_and_never_after_one_that_did_not() {
+        let mut blooms = BloomTrust::default();
+        assert!(!blooms.rules_out());
+        blooms.record(Blooms { held: PROVEN - 1, broken: false });
+        assert!(!blooms.rules_out());
+        blooms.record(Blooms { held: 1, broken: false });
+        assert!(blooms.rules_out());
+        blooms.record_late();
+        assert!(!blooms.rules_out());
+        blooms.record(Blooms { held: PROVEN, broken: true });
+        assert!(!blooms.rules_out());
+        blooms.record(Blooms { held: 100 * PROVEN, broken: false });
+        assert!(!blooms.rules_out());
     }
 
     #[test]

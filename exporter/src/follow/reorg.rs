@@ -21,8 +21,12 @@ impl Follower {
     /// block that both have decides. True: the history was taken back.
     pub(super) async fn check_branch(&mut self, source: &Source) -> Result<bool, CycleError> {
         let Some((number, ours)) = self.history.known_hash(source.head.number) else { return Ok(false) };
-        let theirs = source.headers(&[number]).await?.pop();
-        if theirs.is_none_or(|header| header.block.hash == ours) {
+        let linked = self.trail.chain_below(source.head.hash).find(|seen| seen.block.number == number);
+        let theirs = match linked {
+            Some(seen) => Some(seen.block.hash),
+            None => source.headers(&[number]).await?.pop().map(|header| header.block.hash),
+        };
+        if theirs.is_none_or(|theirs| theirs == ours) {
             return Ok(false);
         }
         self.reorganise(source, number).await?;

@@ -3,30 +3,25 @@
 //! I/O only: what the answers prove is decided in `verify` and `windows`. Changes nothing but the endpoint's
 //! own memory, so that several ranges can be in flight.
 
+mod logs;
+mod seen;
 mod state;
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::json;
-use web3::types::{H160, H256};
+use web3::types::H160;
 
-use super::failure::{CycleError, asked as asked_of};
+use super::failure::CycleError;
 use super::head::{chain_call, no_answer};
+use super::trail::Seen;
 use super::verify::{Candidate, ProvenRange, RawRange};
-use crate::chain::{self, BlockRef, Header, Log};
-use crate::decode;
+use crate::chain::{self, BlockRef, Header};
 use crate::plan::{Asked, Fetch};
-use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method, Refusal};
+use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method};
 use crate::views::{self, COUNT, WINDOW};
 pub(super) use state::Persistence;
-
-/// A second endpoint is not asked for a range in more parts than this: one with a low cap would hold up a first sync.
-const MOST_PARTS: u64 = 4;
-
-/// A second answer that is refused is asked for so many times more.
-const MORE_TRIES: u32 = 2;
 
 /// How many exchanges for headers go on at once.
 const EXCHANGES_IN_FLIGHT: usize = 3;
@@ -52,6 +47,10 @@ pub(super) struct Source {
     pub absent: Vec<&'static str>,
     /// Logs are missing: those of every block with logs are asked for by its hash as well.
     pub thorough: bool,
+    /// The blocks from the next one to the head, where all are known.
+    pub seen: Arc<[Seen]>,
+    /// A block whose bloom rules the contract's events out has none.
+    pub rules_out: bool,
     /// The chain's id, where nothing that was read before binds a range to that chain.
     pub unbound: Option<u64>,
 }
@@ -115,127 +114,21 @@ impl Source {
         }
     }
 
-    /// Asks for the logs of a range once more: another endpoint, where there is one that answers the same, or this one,
-    /// whose answer may come from another replica, and in smaller and smaller parts until no log is new.
-    async fn second_answers(
-        &self,
-        fetch: &Fetch,
-        candidate: &mut Candidate,
-    ) -> Result<Option<(usize, Asked)>, CycleError> {
-        let blocks = size_of(fetch);
-        let mut asked = None;
-        let second = self.second.as_ref().filter(|second| blocks.div_ceil(second.size) <= MOST_PARTS);
-        if let Some(Second { endpoint, size }) = second {
-            let (became, settled) = match self.logs_in_parts(endpoint, fetch.blocks.clone(), *size).await {
-                Ok(logs) => {
-                    let became = Asked::Answered { size: blocks.min(*size), logs: logs.len() };
-                    (became, !candidate.add_second(logs, true)?)
-                }
-                Err(CycleError::Range { blocks, first, error }) => {
-                    (asked_of(error.kind, blocks, first), false)
-                }
-                Err(_) => (Asked::Failed, false),
-            };
-            asked = Some((endpoint.index, became));
-            if settled {
-                return Ok(asked);
-            }
-        }
-        // Of two blocks, the second one would end a part again.
-        let mut parts = if candidate.is_empty() || blocks <= 2 { 1 } else { 2 };
-        loop {
-            let logs = self.logs_again(fetch, parts, !candidate.is_empty()).await?;
-            if !candidate.add_second(logs, false)? || parts >= blocks {
-                return Ok(asked);
-            }
-            asked = Some((self.endpoint.index, Asked::TooLarge { size: blocks }));
-            parts *= 2;
-        }
-    }
-
-    /// The logs of a range in this many parts. `beyond`: with the next block, as the last block of an answer is where nodes
-    /// are short of logs; but not where that one is too much.
-    async fn logs_again(&self, fetch: &Fetch, parts: u64, beyond: bool) -> Result<Vec<Log>, CycleError> {
-        let (first, last) = fetch.blocks.clone().into_inner();
-        if beyond && last < self.head.number {
-            let size = (size_of(fetch) + 1).div_ceil(parts);
-            match self.logs_in_parts(&self.endpoint, first..=last + 1, size).await {
-                Err(CycleError::Range { error, .. }) if !error.kind.is_endpoint_failure() => {}
-                logs => return logs,
-            }
-        }
-        self.logs_in_parts(&self.endpoint, first..=last, size_of(fetch).div_ceil(parts)).await
-    }
-
-    /// The logs of the contract in these blocks as an endpoint has them, in log order.
-    pub(super) async fn logs_of_contract(
-        &self,
-        endpoint: &Endpoint,
-        blocks: RangeInclusive<u64>,
-        size: u64,
-    ) -> Result<Vec<Log>, CycleError> {
-        let logs = self.logs_in_parts(endpoint, blocks.clone(), size).await?;
-        let mut logs = chain::arrange(logs, blocks, self.contract)?;
-        logs.retain(decode::is_known);
-        Ok(logs)
-    }
-
-    /// The logs of these blocks as an endpoint has them, `size` blocks at a time.
-    async fn logs_in_parts(
-        &self,
-        endpoint: &Endpoint,
-        blocks: RangeInclusive<u64>,
-        size: u64,
-    ) -> Result<Vec<Log>, CycleError> {
-        let (mut first, last) = blocks.into_inner();
-        let mut logs = Vec::new();
-        while first <= last {
-            let blocks = first..=last.min(first.saturating_add(size.max(1) - 1));
-            let call = self.logs_call(*blocks.start(), *blocks.end());
-            let mut answer = endpoint.ask(call.clone()).await;
-            // The endpoint has just answered as much, so that a refusal is hardly one of the size.
-            for _ in 0..MORE_TRIES {
-                if !matches!(answer, Err(rpc::Error { kind: ErrorKind::Rpc(_), .. })) {
-                    break;
-                }
-                answer = endpoint.ask(call.clone()).await;
-            }
-            first = blocks.end() + 1;
-            let fetch = Fetch { blocks, near_head: false };
-            logs.extend(
-                range_logs(answer, &fetch)?.into_iter().filter(|log| fetch.blocks.contains(&log.block)),
-            );
-        }
-        Ok(logs)
-    }
-
-    /// The logs of one block, from the answer to a call by its hash. Some nodes know no such call: it is then asked
-    /// for by its number, and logs of another hash are nobody's.
-    async fn block_logs(&self, answer: Answer, header: &Header) -> Result<Vec<Log>, CycleError> {
-        let call = || self.block_logs_call(header.block.hash);
-        let is_refused = |answer: &Answer| {
-            answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Rpc(Refusal::Other))
-        };
-        let mut answer = answer;
-        if is_refused(&answer) {
-            answer = self.endpoint.ask(call()).await;
-            if is_refused(&answer) {
-                let number = header.block.number;
-                answer = self.endpoint.ask(self.logs_call(number, number)).await;
-            }
-        }
-        Ok(chain::logs(&answer?)?)
-    }
-
     /// Everything in one exchange where that works, and so from one replica: whoever has the header of the
     /// range's end has the logs below it.
     async fn read(&self, fetch: Fetch) -> Result<RawRange, CycleError> {
+        if fetch.near_head
+            && let Some(raw) = self.read_seen(&fetch).await?
+        {
+            return Ok(raw);
+        }
         let end = *fetch.blocks.end();
         let numbers = headers_of(&fetch);
         let mut calls: Vec<Call> = numbers.iter().map(|number| header_call(*number)).collect();
         calls.extend(self.state_calls(end));
         calls.extend(self.unbound.map(|_| chain_call()));
-        calls.push(self.logs_call(*fetch.blocks.start(), end));
+        let logs_call = self.logs_call(*fetch.blocks.start(), end);
+        calls.push(logs_call.clone());
         let mut answers = match self.endpoint.send_batched(&calls, numbers.len() - 1).await {
             Batched::Answered(answers) => answers,
             Batched::Refused(why) => {
@@ -245,8 +138,11 @@ impl Source {
             }
         };
         let logs = answers.pop().unwrap_or_else(no_answer);
+        if logs.as_ref().is_err_and(|error| error.kind == ErrorKind::TooLarge) && size_of(&fetch) == 1 {
+            return self.read_unbatched(fetch, &numbers).await;
+        }
         // Before the others: an exchange that failed as a whole may have asked for too many blocks.
-        let logs = range_logs(logs, &fetch)?;
+        let logs = self.logs_of_range(&self.endpoint, &logs_call, logs, &fetch.blocks).await?;
         if let Some(expected) = self.unbound {
             check_chain(answers.pop().unwrap_or_else(no_answer), expected)?;
         }
@@ -262,8 +158,9 @@ impl Source {
         let end = *fetch.blocks.end();
         let mut logs = Vec::new();
         if !fetch.near_head {
-            let answer = self.endpoint.ask(self.logs_call(*fetch.blocks.start(), end)).await;
-            logs = range_logs(answer, &fetch)?;
+            let call = self.logs_call(*fetch.blocks.start(), end);
+            let answer = self.endpoint.ask(call.clone()).await;
+            logs = self.logs_of_range(&self.endpoint, &call, answer, &fetch.blocks).await?;
         }
         let headers = self.headers(numbers).await?;
         if fetch.near_head {
@@ -284,8 +181,13 @@ impl Source {
     /// ever fewer.
     pub(super) async fn isolate(&self, blocks: u64, first: u64) -> Isolated {
         let ask = |blocks| self.endpoint.ask(self.logs_call(first, first + blocks - 1));
-        if let Err(error) = ask(1).await {
-            return Isolated::SingleBlock(CycleError::Range { blocks: 1, first, error });
+        match ask(1).await {
+            // A single block is read in another way.
+            Err(error) if error.kind == ErrorKind::TooLarge => {
+                return Isolated::Size(CycleError::Range { blocks: 2, first, error });
+            }
+            Err(error) => return Isolated::SingleBlock(CycleError::Range { blocks: 1, first, error }),
+            Ok(_) => {}
         }
         let Err(mut error) = ask(blocks).await else { return Isolated::PassesAlone };
         let mut smallest = blocks;
@@ -334,17 +236,6 @@ impl Source {
     fn view_call(&self, view: &str, block: u64) -> Call {
         views::call(self.contract, view, block)
     }
-
-    fn logs_call(&self, first: u64, last: u64) -> Call {
-        let blocks = (chain::hex(first), chain::hex(last));
-        let filter = json!({"address": self.contract, "fromBlock": blocks.0, "toBlock": blocks.1});
-        Call { method: Method::GetLogs, params: json!([filter]) }
-    }
-
-    fn block_logs_call(&self, hash: H256) -> Call {
-        let filter = json!({"address": self.contract, "blockHash": hash});
-        Call { method: Method::GetLogs, params: json!([filter]) }
-    }
 }
 
 fn check_chain(answer: Answer, expected: u64) -> Result<(), CycleError> {
@@ -359,7 +250,7 @@ fn size_of(fetch: &Fetch) -> u64 {
     fetch.blocks.end() - fetch.blocks.start() + 1
 }
 
-fn header_call(number: u64) -> Call {
+pub(super) fn header_call(number: u64) -> Call {
     Call { method: Method::GetBlockByNumber, params: json!([chain::hex(number), false]) }
 }
 
@@ -370,12 +261,6 @@ fn headers_of(fetch: &Fetch) -> Vec<u64> {
     let mut ends = vec![*fetch.blocks.start(), *fetch.blocks.end()];
     ends.dedup();
     ends
-}
-
-fn range_logs(answer: Answer, fetch: &Fetch) -> Result<Vec<Log>, CycleError> {
-    let (first, last) = fetch.blocks.clone().into_inner();
-    let raw = answer.map_err(|error| CycleError::Range { blocks: last - first + 1, first, error })?;
-    Ok(chain::logs(&raw)?)
 }
 
 fn read_headers(answers: Vec<Answer>, numbers: &[u64]) -> Result<Vec<Header>, CycleError> {

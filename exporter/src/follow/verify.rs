@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use web3::types::{H160, U256};
 
+use super::memory::Blooms;
 use crate::chain::{self, BlockRef, Header, Incomplete, Log};
 use crate::decode::{self, Event, Logged};
 use crate::plan::Fetch;
@@ -59,6 +60,8 @@ pub(super) struct ProvenRange {
     pub blocks: Vec<EventBlock>,
     /// A block whose bloom hits for an event of the contract that did not come.
     pub unmatched: Option<u64>,
+    /// How blooms compared with what came.
+    pub blooms: Blooms,
     /// Whose word all this is.
     pub witness: Witness,
     /// `coordination_window()` at the last block.
@@ -242,6 +245,7 @@ impl Candidate {
             self.chance(header).is_some_and(|(logged, rate)| !logged && rate < FALSE_POSITIVE_RATE)
         };
         let unmatched = self.headers.values().find(is_unmatched).map(|header| header.block.number);
+        let blooms = self.blooms();
         let mut blocks = Vec::new();
         for logs in self.logs.chunk_by(|a, b| a.block == b.block) {
             let number = logs[0].block;
@@ -265,10 +269,26 @@ impl Candidate {
             answered: self.answered,
             blocks,
             unmatched,
+            blooms,
             witness,
             window: self.window,
             count: self.count,
         })
+    }
+
+    /// How blooms compare with the logs of their blocks.
+    fn blooms(&self) -> Blooms {
+        let mut blooms = Blooms::default();
+        for logs in self.logs.chunk_by(|a, b| a.block == b.block) {
+            let header = self.headers.get(&logs[0].block);
+            let Some(bloom) = header.and_then(|header| header.bloom.as_ref()) else { continue };
+            let held = |log: &Log| chain::bloom_hits(bloom, self.contract, log.topics.iter().take(1));
+            match logs.iter().all(held) {
+                true => blooms.held += 1,
+                false => blooms.broken = true,
+            }
+        }
+        blooms
     }
 
     /// The logs of known events; where the others are is noted.

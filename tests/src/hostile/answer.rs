@@ -7,7 +7,7 @@ use web3::types::H160;
 use super::fault::Fault;
 use super::refusal::{Cap, Refusal, html};
 use super::transport::{LATE, pause};
-use super::{Shared, lock, logs, quantity, replica, silent};
+use super::{Shared, lock, logs, multicall, quantity, replica, silent};
 
 /// Every so many blocks one has more logs than [`Fault::LogsFull`] gives.
 const FULL: u64 = 8;
@@ -80,6 +80,9 @@ async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Resu
     if let Some(reply) = refuse(fault, call) {
         return Ok(reply);
     }
+    if let Some(answer) = multicall::instead(fault, call, shared) {
+        return Ok(Reply::Answer(answer));
+    }
     let mut answer = if lagging {
         let strict = matches!(fault, Fault::LaggingStrict | Fault::FlappingStrict);
         replica::lagging(shared, method, params, strict).await?
@@ -136,6 +139,10 @@ fn refuse(fault: Fault, call: &Value) -> Option<Reply> {
         }
         (Fault::NoBlockHash, "eth_getLogs") if call["params"][0].get("blockHash").is_some() => {
             error(call, &json!({"code": -32602, "message": "invalid argument 0: unknown field blockHash"}))
+        }
+        (Fault::StateAtLatest, "eth_call" | "eth_getCode") if call["params"][1] != "latest" => {
+            let message = "QUANTITY not supported, just support TAG as latest";
+            error(call, &json!({"code": -32602, "message": message}))
         }
         (Fault::FinalizedUnknown, "eth_getBlockByNumber") => match call["params"][0].as_str() {
             Some(tag @ ("safe" | "finalized")) => {
@@ -231,6 +238,7 @@ fn spoil_header(fault: Fault, result: &mut Value, contract: H160) {
             header.insert("logsBloom".to_owned(), json!("0x"));
         }
         Fault::BloomFalseOnce => silent::promise(header, contract),
+        Fault::BloomPartial => silent::leave_out(header),
         _ => {}
     }
 }

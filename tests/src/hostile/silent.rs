@@ -19,6 +19,12 @@ pub const HOLES: u64 = 64;
 /// With [`Fault::LogsPruned`] so many of the newest blocks have logs.
 pub const PRUNED: u64 = 200;
 
+/// Every so many blocks one has logs of several kinds that are more than [`OVERSIZED`] together.
+const CROWDED: u64 = 50;
+
+/// More bytes than a client should ever read.
+const OVERSIZED: usize = 17 << 20;
+
 /// Every so many blocks one has a stale log, or a bloom that promises too much.
 const STALE: u64 = 50;
 const PROMISED: u64 = 100;
@@ -40,6 +46,13 @@ pub(super) async fn spoil(
     match fault {
         Fault::LogsCut => found.truncate(CUT),
         Fault::LogsPending => found.push(pending(params)),
+        Fault::LogsOversized => {
+            let crowded = |log: &&mut Value| block(log).is_some_and(|number| number.is_multiple_of(CROWDED));
+            let mut crowded: Vec<_> = found.iter_mut().filter(crowded).collect();
+            if crowded.windows(2).any(|pair| pair[0]["topics"][0] != pair[1]["topics"][0]) {
+                crowded[0]["padding"] = json!(" ".repeat(OVERSIZED));
+            }
+        }
         Fault::LogsPruned => {
             let head = shared.head().await?;
             found.retain(|log| block(log).is_some_and(|number| number + PRUNED > head));
@@ -96,6 +109,13 @@ pub(super) fn promise(header: &mut Map<String, Value>, contract: H160) {
         bloom.accrue(BloomInput::Raw(topic(signature).as_bytes()));
     }
     header.insert("logsBloom".to_owned(), json!(bloom));
+}
+
+/// Leaves one bit of every other bloom: nothing that anybody logged.
+pub(super) fn leave_out(header: &mut Map<String, Value>) {
+    if quantity(&header["number"]).is_some_and(|number| number.is_multiple_of(2)) {
+        header.insert("logsBloom".to_owned(), json!(Bloom::from_low_u64_be(1)));
+    }
 }
 
 /// A log of a block that is on no chain any more.

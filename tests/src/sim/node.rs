@@ -8,6 +8,7 @@ use web3::types::{Block, Bytes, H160, H256, U64, U256};
 
 use super::chain::{Chain, PlacedLog};
 use super::event::{self, Variant};
+use super::multicall;
 
 /// Answers a request or a batch; the answers of a batch stand in its order.
 pub fn answer(chain: &Chain, body: &[u8]) -> Vec<u8> {
@@ -169,9 +170,20 @@ fn call(chain: &Chain, params: &[Value]) -> Result<Bytes, Error> {
     let to: H160 = parse(request.get("to").unwrap_or(&Value::Null))?;
     let input = request.get("input").or_else(|| request.get("data")).unwrap_or(&Value::Null);
     let Bytes(input) = parse(input)?;
+    let returned = if to == multicall::ADDRESS {
+        multicall::respond(&input, chain.params().chain_id, &|to, input| view(chain, at, to, input))
+    } else {
+        view(chain, at, to, &input)
+    };
+    let revert = || Error { code: 3, message: "execution reverted".to_owned(), data: Some("0x") };
+    returned.map(Bytes).ok_or_else(revert)
+}
+
+/// What a contract returns; `None` where it reverts.
+fn view(chain: &Chain, at: u64, to: H160, input: &[u8]) -> Option<Vec<u8>> {
     let Some(views) = chain.views(at).filter(|_| to == chain.contract()) else {
         // No code there: a call succeeds and returns nothing.
-        return Ok(Bytes(Vec::new()));
+        return Some(Vec::new());
     };
     let buffer = chain.params().variant == Variant::Buffer;
     let called = |view: &str| input.get(..4) == Some(&event::topic(view).as_bytes()[..4]);
@@ -188,9 +200,9 @@ fn call(chain: &Chain, params: &[Value]) -> Result<Bytes, Error> {
     } else if buffer && called("emergency_admin()") {
         event::padded(views.emergency_admin)
     } else {
-        return Err(Error { code: 3, message: "execution reverted".to_owned(), data: Some("0x") });
+        return None;
     };
-    Ok(Bytes(word.as_bytes().to_vec()))
+    Some(word.as_bytes().to_vec())
 }
 
 /// The height that a state is read at: a number, a tag, or an object as in EIP-1898.

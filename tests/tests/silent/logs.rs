@@ -30,6 +30,10 @@ pub(super) fn cells(worlds: &Worlds, cells: &mut Cells) {
             for fault in [Fault::BloomShort, Fault::LogsPending, Fault::NoBlockHash] {
                 add(fault, 50, 1);
             }
+            add(Fault::LogsOversized, 100, 1);
+            for percent in [1, 20, 100] {
+                add(Fault::BloomPartial, percent, 1);
+            }
             if stage == Stage::FirstSync {
                 add(Fault::RemovedNull, 50, 1);
                 add(Fault::RemovedAbsent, 50, 1);

@@ -26,10 +26,23 @@ pub(super) fn cells(worlds: &Worlds, cells: &mut Cells) {
             cells.add(name, met(Arc::clone(world), (Some(Fault::StateEmpty), 100), stage, 1));
         }
     }
+    cells.add(
+        "state-at-latest 100 % first sync".to_owned(),
+        state_at_latest_alone(Arc::clone(&worlds.steady[0])),
+    );
     for granted in [1, 2] {
         let name = format!("code-empty, nothing buffered, {granted} x RoleGranted");
         cells.add(name, nothing_buffered_yet(Arc::clone(&worlds.steady[1]), granted));
     }
+}
+
+/// What the contract says at `latest` belongs to no block: nothing of it is shown, and it is said what is needed.
+async fn state_at_latest_alone(world: Arc<World>) -> Outcome {
+    let mut rig = Rig::new(&world, 1).await;
+    rig.endpoints[0].set(Fault::StateAtLatest);
+    rig.start().await;
+    rig.says(&["`latest` only", "use another endpoint"]).await?;
+    rig.recovers().await
 }
 
 /// A count of 0 agrees with any beginning: it is the code alone that shows where the contract began.

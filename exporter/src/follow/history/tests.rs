@@ -33,6 +33,7 @@ fn range(blocks: std::ops::RangeInclusive<u64>, branch: u64, events: u64, count:
         logs: events.events.len(),
         answered: events.events.len(),
         blocks: vec![events],
+        blooms: crate::follow::memory::Blooms::default(),
         unmatched: None,
         witness: crate::proof::Witness::OneEndpoint,
         window: Reading::Unavailable,
