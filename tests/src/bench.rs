@@ -6,6 +6,7 @@
 
 mod catching_up;
 pub mod floor;
+mod following;
 mod measure;
 pub mod provider;
 mod setting;
@@ -26,6 +27,8 @@ pub enum Scenario {
     Limited,
     /// A thousand events in twenty million blocks.
     Sparse,
+    /// New blocks as they come, in real time.
+    Following,
 }
 
 /// How much of each scenario is run.
@@ -65,5 +68,6 @@ pub async fn run(scenario: Scenario, extent: Extent) -> Result<(), Wrong> {
         Scenario::Latency => catching_up::latency(extent).await,
         Scenario::Limited => catching_up::limited(extent).await,
         Scenario::Sparse => catching_up::sparse(extent).await,
+        Scenario::Following => following::following(extent).await,
     }
 }

@@ -136,7 +136,7 @@ impl State {
 
     fn report(&self) -> Report {
         Report {
-            networks: self.networks.iter().map(|network| locked(&network.counts).clone()).collect(),
+            networks: self.networks.iter().map(Served::counts).collect(),
             most_in_flight: self.most_in_flight.load(Ordering::Relaxed),
         }
     }
@@ -165,6 +165,12 @@ impl Served {
         chain.advance_to(network.blocks);
         let ready = (!network.live).then(|| Ready::of(&chain));
         Self { chain: RwLock::new(chain), ready, live: network.live, counts: Mutex::default() }
+    }
+
+    fn counts(&self) -> Counts {
+        self.keep_up();
+        let head = self.chain.read().unwrap_or_else(PoisonError::into_inner).head();
+        Counts { head, ..locked(&self.counts).clone() }
     }
 
     /// Adds the blocks that are due by now.

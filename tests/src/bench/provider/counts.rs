@@ -44,6 +44,8 @@ pub(crate) struct Counts {
     pub polls: u64,
     /// Bytes of the answers.
     pub bytes: u64,
+    /// Height of the chain, at the time of a report.
+    pub head: u64,
 }
 
 impl Counts {
