@@ -7,9 +7,14 @@
 mod catching_up;
 pub mod floor;
 mod following;
+pub mod ledger;
 mod measure;
+pub mod networks;
+mod pending;
 pub mod provider;
+pub mod scrape;
 mod setting;
+mod subject;
 mod table;
 
 use std::fmt;
@@ -29,6 +34,12 @@ pub enum Scenario {
     Sparse,
     /// New blocks as they come, in real time.
     Following,
+    /// One, two hundred and a thousand networks in one process.
+    Networks,
+    /// Up to a million pending transactions on one network.
+    Pending,
+    /// Scrapes without a pause.
+    Scrape,
 }
 
 /// How much of each scenario is run.
@@ -69,5 +80,8 @@ pub async fn run(scenario: Scenario, extent: Extent) -> Result<(), Wrong> {
         Scenario::Limited => catching_up::limited(extent).await,
         Scenario::Sparse => catching_up::sparse(extent).await,
         Scenario::Following => following::following(extent).await,
+        Scenario::Networks => networks::networks(extent).await,
+        Scenario::Pending => pending::pending(extent).await,
+        Scenario::Scrape => scrape::scrape(extent).await,
     }
 }

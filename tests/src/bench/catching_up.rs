@@ -12,18 +12,18 @@ use super::measure::{Usage, usage};
 use super::provider::Provider;
 use super::provider::counts::Report;
 use super::provider::ready::Figures;
-use super::setting::{Network, Setting, name};
+use super::setting::{Network, Setting};
+use super::subject;
 use super::table::{Table, megabytes, number, ratio};
 use super::{Extent, Wrong};
-use crate::process::{self, Exporter, Launch};
-use crate::series::Series;
+use crate::process::{self, Launch};
 use crate::sim::Regular;
 
 /// How long any of it may take.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
 /// Blocks on top before the exporter counts, by default.
-pub(super) const CONFIRMATIONS: u64 = 2;
+const CONFIRMATIONS: u64 = 2;
 
 /// Blocks after the last event, so that all of them are confirmed.
 const TAIL: u64 = 5;
@@ -199,32 +199,9 @@ impl Run<'_> {
         exporter.wait_for_line("it catches up", PATIENCE, |line| line.contains("first sync done")).await;
         let (wall, usage) = (begun.elapsed(), usage(exporter.pid()));
         let (report, provider_cpu) = (provider.report().await, provider.usage().cpu - before);
-        let figures = figures(&settled(&exporter).await, 0);
+        subject::caught_up(&exporter, 1).await;
+        let figures = subject::figures(&exporter.scrape().await, 0);
         Read { wall, usage, report, provider: provider_cpu, figures }
-    }
-}
-
-/// The first scrape that shows the confirmed series.
-async fn settled(exporter: &Exporter) -> Series {
-    let shown = format!("tesseract_transactions_buffered_total{{network=\"{}\"}}", name(0));
-    exporter.wait_for("confirmed series", PATIENCE, |series| series.get(&shown).is_some()).await
-}
-
-/// What the exporter shows of a network. Panics where a series is absent.
-pub(super) fn figures(series: &Series, network: usize) -> Figures {
-    let network = name(network);
-    let of = |family: &str, label: &str| {
-        let key = format!("tesseract_{family}{{network=\"{network}\"{label}}}");
-        series.get(&key).unwrap_or_else(|| panic!("{key} is absent")) as u64
-    };
-    let reasons = ["dependency", "expired", "other", "swap_group_timeout"];
-    let failed = |reason| of("transactions_failed_total", &format!(",reason=\"{reason}\""));
-    let (buffered, ready) = (of("transactions_buffered_total", ""), of("transactions_ready_total", ""));
-    Figures {
-        buffered,
-        ready,
-        failed: reasons.into_iter().map(failed).sum(),
-        seconds: Some(of("resolution_time_seconds_sum", "")),
     }
 }
 

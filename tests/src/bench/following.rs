@@ -4,18 +4,18 @@
 //! In real time, with nothing sped up: how often the exporter asks depends on clocks as well as on blocks. The two
 //! beside it are computed from their code, and said to be so; they are not run.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::catching_up::figures;
 use super::measure::usage;
 use super::provider::Provider;
 use super::provider::counts::{Counts, weight};
-use super::setting::{Network, Setting, name};
+use super::setting::{Network, Setting};
+use super::subject;
 use super::table::{Table, number};
 use super::{Extent, Wrong};
-use crate::process::{self, Exporter, Launch};
+use crate::process::{self, Launch};
 use crate::sim::Regular;
 
 const DAY: f64 = 86_400.0;
@@ -28,7 +28,7 @@ const TRAFFIC: Duration = Duration::from_secs(60);
 const HISTORY: u64 = 300;
 
 /// What is set for a network whose requests are to be few.
-pub(super) const THRIFTY: &str = "poll_interval: 60s";
+const THRIFTY: &str = "poll_interval: 60s";
 
 /// One network that is followed.
 struct Followed {
@@ -42,20 +42,13 @@ impl Followed {
         let every = (TRAFFIC.as_millis() / self.block_time.as_millis()) as u64;
         let traffic = Regular { every, buffered: 1, resolved_after: Some(0) };
         let configuration = if self.setting == "defaults" { Vec::new() } else { vec![THRIFTY.to_owned()] };
-        Network {
-            block_time: self.block_time,
-            live: self.live,
-            genesis_time: genesis(self.block_time),
-            configuration,
-            ..Network::still(traffic, HISTORY)
-        }
+        let network = if self.live {
+            Network::live(traffic, HISTORY, self.block_time)
+        } else {
+            Network::still(traffic, HISTORY)
+        };
+        Network { configuration, ..network }
     }
-}
-
-/// When block 0 was, for [`HISTORY`] blocks to be there by now.
-pub(super) fn genesis(block_time: Duration) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
-    (now - block_time * HISTORY as u32).as_secs()
 }
 
 pub(super) async fn following(extent: Extent) -> Result<(), Wrong> {
@@ -73,7 +66,7 @@ pub(super) async fn following(extent: Extent) -> Result<(), Wrong> {
 
     let provider = Provider::start(&setting).await;
     let exporter = Launch::config(&setting.configuration(provider.url())).start().await;
-    caught_up(&exporter, followed.len()).await;
+    subject::caught_up(&exporter, followed.len()).await;
     let (before, heads) = (usage(exporter.pid()).cpu, heads(&provider).await);
     provider.forget().await;
     let begun = Instant::now();
@@ -90,36 +83,7 @@ pub(super) async fn following(extent: Extent) -> Result<(), Wrong> {
         println!("{}: {}", title(of), counts.by_method());
     }
     println!("\nAll {} networks: {:.2} s on processors\n", followed.len(), cpu.as_secs_f64());
-    exact(&exporter, &provider, followed.len()).await
-}
-
-/// Waits until every network has finished its first sync.
-pub(super) async fn caught_up(exporter: &Exporter, networks: usize) {
-    let synced = |number| format!("tesseract_synced{{network=\"{}\"}}", name(number));
-    exporter
-        .wait_for("all networks catch up", Duration::from_secs(300), |series| {
-            (0..networks).all(|number| series.get(&synced(number)) == Some(1.0))
-        })
-        .await;
-}
-
-/// Compares every network with its chain, at the block that the exporter has come to.
-///
-/// # Errors
-/// A network whose figures differ.
-pub(super) async fn exact(exporter: &Exporter, provider: &Provider, networks: usize) -> Result<(), Wrong> {
-    let series = exporter.scrape().await;
-    for number in 0..networks {
-        let processed = format!("tesseract_processed_block_number{{network=\"{}\"}}", name(number));
-        let processed = series.get(&processed).unwrap_or_else(|| panic!("{processed} is absent"));
-        let truth = provider.figures(number, processed as u64).await;
-        let shown = figures(&series, number);
-        if shown != truth {
-            return Err(Wrong(format!("network {number} at block {processed}: {shown:?}, chain {truth:?}")));
-        }
-    }
-    println!("Exact: every network shows its chain's figures at its processed block\n");
-    Ok(())
+    subject::exact(&exporter, &provider, followed.len()).await
 }
 
 async fn heads(provider: &Provider) -> Vec<u64> {

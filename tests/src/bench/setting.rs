@@ -2,7 +2,7 @@
 //!
 //! Plain values, handed to the provider's process as JSON. Every chain is a function of its [`Network`] and number.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,12 @@ impl Network {
         }
     }
 
+    /// A chain on which blocks of this time keep coming, after so many.
+    pub(crate) fn live(traffic: Regular, blocks: u64, block_time: Duration) -> Self {
+        let genesis_time = genesis(block_time, blocks);
+        Self { block_time, genesis_time, live: true, ..Self::still(traffic, blocks) }
+    }
+
     /// An empty chain.
     pub(crate) fn chain(&self, number: usize) -> Chain {
         Chain::new(Params {
@@ -62,6 +68,12 @@ impl Network {
             ..Params::default()
         })
     }
+}
+
+/// When block 0 was, for so many blocks to be there by now.
+fn genesis(block_time: Duration, blocks: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    (now - block_time * u32::try_from(blocks).expect("a history that fits")).as_secs()
 }
 
 /// The name of a network.

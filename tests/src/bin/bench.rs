@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tesseract_tests::bench::{self, Extent, Scenario, floor, provider};
+use tesseract_tests::bench::{self, Extent, Scenario, floor, ledger, networks, provider, scrape};
 
 /// The exporter's cost beside the least possible, in one run.
 #[derive(Parser)]
@@ -33,6 +33,15 @@ enum Part {
     /// Reads a history at the least cost.
     #[command(hide = true)]
     Floor(floor::Plan),
+    /// Builds or loads a ledger.
+    #[command(hide = true, subcommand)]
+    Ledger(ledger::Part),
+    /// Polls many networks at the least cost.
+    #[command(hide = true)]
+    Poller(networks::Plan),
+    /// Serves the series of an exposition on standard input.
+    #[command(hide = true)]
+    Registry,
 }
 
 #[tokio::main]
@@ -41,6 +50,9 @@ async fn main() -> ExitCode {
     match part {
         Some(Part::Provider) => provider::serve().await,
         Some(Part::Floor(plan)) => floor::run(plan).await,
+        Some(Part::Ledger(part)) => ledger::run_part(&part),
+        Some(Part::Poller(plan)) => networks::poll(plan).await,
+        Some(Part::Registry) => scrape::serve().await,
         None => {
             let all = if scenarios.is_empty() { Scenario::value_variants().to_vec() } else { scenarios };
             for scenario in all {
