@@ -1,6 +1,7 @@
 //! What the tests, the demo and the soak share.
 
 pub mod anvil;
+pub mod bench;
 pub mod demo;
 pub mod fold;
 pub mod hostile;

@@ -16,9 +16,9 @@ mod node;
 mod server;
 mod traffic;
 
-pub use chain::{Chain, Params, PlacedLog};
+pub use chain::{Chain, Params, PlacedLog, Regular};
 pub use contract::{Call, DEFAULT_WINDOW, Revert, Views};
 pub use event::{RawLog, Variant, address, topic};
 pub use multicall::ADDRESS as MULTICALL;
-pub use node::answer;
+pub use node::{answer, block_object, log_object};
 pub use server::Sim;

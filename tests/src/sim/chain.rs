@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use web3::ethabi::ethereum_types::{Bloom, BloomInput};
 use web3::signing::keccak256;
 use web3::types::{H160, H256, H2048};
@@ -37,6 +38,8 @@ pub struct Params {
     pub deployed_at: u64,
     /// Transactions that users buffer; 0 for none at all.
     pub buffered_per_hour: u64,
+    /// The same traffic for ever instead, of which every figure can be told beforehand.
+    pub regular: Option<Regular>,
     /// Pauses, window changes, new owners.
     pub incidents_per_day: u64,
     /// The coordination window never changes by itself: no node needs old state.
@@ -63,6 +66,7 @@ impl Default for Params {
             genesis_time: 1_700_000_000,
             deployed_at: 10,
             buffered_per_hour: 1200,
+            regular: None,
             incidents_per_day: 12,
             steady_window: false,
             safe_depth: 4,
@@ -71,6 +75,17 @@ impl Default for Params {
             state_depth: None,
         }
     }
+}
+
+/// Traffic in every so many blocks and none in between, incidents neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Regular {
+    /// Blocks from one with traffic to the next.
+    pub every: u64,
+    /// Transactions buffered in each of them.
+    pub buffered: u64,
+    /// How many such blocks later they are made ready; `None` for never: they are scheduled for a time far away.
+    pub resolved_after: Option<u64>,
 }
 
 /// One log with its place.
@@ -139,6 +154,7 @@ impl Chain {
     /// Adds blocks up to this height.
     pub fn advance_to(&mut self, height: u64) {
         while self.head < height {
+            self.skip_quiet_blocks(height);
             // Only calls by hand can revert; when they are replayed, their result is known.
             let _ = self.mine();
         }
@@ -261,6 +277,20 @@ impl Chain {
     fn salt(&self, height: u64) -> u64 {
         let after = self.forks.partition_point(|(from, _)| *from <= height);
         after.checked_sub(1).map_or(0, |at| self.forks[at].1)
+    }
+
+    /// Goes to just before the next block, up to this one, in which anything happens. A block is nothing but its height.
+    fn skip_quiet_blocks(&mut self, height: u64) {
+        if let Some(regular) = self.params.regular {
+            let next = self.head + 1;
+            let busy = [
+                Some(next.next_multiple_of(regular.every)),
+                Some(self.params.deployed_at).filter(|at| *at >= next),
+                self.calls.range(next..).next().map(|(at, _)| *at),
+            ];
+            let first = busy.into_iter().flatten().fold(height, u64::min);
+            self.head = first - 1;
+        }
     }
 
     fn mine(&mut self) -> Result<(), Revert> {

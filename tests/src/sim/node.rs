@@ -22,6 +22,16 @@ pub fn answer(chain: &Chain, body: &[u8]) -> Vec<u8> {
     }
 }
 
+/// A block as `eth_getBlockByNumber` answers it, with the hashes of its transactions.
+pub fn block_object(chain: &Chain, height: u64) -> Vec<u8> {
+    written(&block(chain, height))
+}
+
+/// A log as `eth_getLogs` answers it.
+pub fn log_object(chain: &Chain, log: PlacedLog) -> Vec<u8> {
+    written(&object(chain, log))
+}
+
 /// A JSON-RPC error.
 #[derive(Serialize)]
 struct Error {

@@ -10,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use web3::signing::keccak256;
 use web3::types::{H256, U256};
 
-use super::Params;
 use super::contract::{Block, Contract, DEFAULT_WINDOW};
 use super::event::{self, NONE, ROLLUP_COUNT, Reason, Variant};
+use super::{Params, Regular};
 
 /// What people mean to do later, by chain time.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,9 @@ impl Traffic {
         rng: &mut ChaCha8Rng,
         params: &Params,
     ) {
+        if let Some(regular) = params.regular {
+            return regularly(regular, contract, block, rng, params);
+        }
         while let Some(entry) = self.queue.first_entry() {
             if entry.key().0 > block.time {
                 break;
@@ -201,6 +204,33 @@ impl Traffic {
             let owner = event::address(&format!("owner {}", rng.random_range(0..100)));
             ignore(contract.set_owner(owner));
         }
+    }
+}
+
+/// How far ahead what is never resolved is scheduled, seconds.
+const FAR: u64 = 1_000_000_000;
+
+/// One block of regular traffic: what was buffered some such blocks before is made ready, and new ones come.
+fn regularly(
+    Regular { every, buffered, resolved_after }: Regular,
+    contract: &mut Contract,
+    block: &mut Block<'_>,
+    rng: &mut ChaCha8Rng,
+    params: &Params,
+) {
+    if !u64::from(block.number).is_multiple_of(every) {
+        return;
+    }
+    let scheduled = block.time + if resolved_after.is_some() { 0 } else { FAR };
+    for _ in 0..buffered {
+        let id = next_id(block, rng, params);
+        ignore(contract.buffer(id, scheduled.into(), NONE, route(rng), NONE, block).map(drop));
+    }
+    let newest = block.txs.len() as u64;
+    // None while there are not so many yet.
+    let last = resolved_after.and_then(|blocks| newest.checked_sub(blocks * buffered));
+    for tx in last.map_or(0..0, |last| last.saturating_sub(buffered)..last) {
+        ignore(contract.resolve(tx as u32, block).map(drop));
     }
 }
 

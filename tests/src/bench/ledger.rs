@@ -1,17 +1,18 @@
-//! What a known transaction costs: memory, state file, saving, loading, and applying a block beside it.
+//! What a known transaction costs: memory, state file, saving, loading, and applying a block beside it; and the same
+//! of a bare map from its id to 64 bytes, written to a file as it is.
 //!
-//! `cargo run --release -p tesseract-tests --bin ledger` prints a table. Each line is measured in two
-//! processes of its own, one that builds and saves and one that loads, so that none inherits the memory of
-//! another. Looks at numbers only, and judges none.
+//! Each line is measured in two processes of its own, one that builds and saves and one that loads, so that none
+//! inherits the memory of another.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use tesseract_exporter::chain::BlockRef;
 use tesseract_exporter::decode::{Event, Logged};
@@ -19,6 +20,9 @@ use tesseract_exporter::ledger::{Block, Ledger};
 use tesseract_exporter::proof::Proof;
 use tesseract_exporter::state::{self, Saved};
 use web3::types::{H160, H256, U256};
+
+use super::measure::own_usage;
+use super::table::{Table, megabytes, number, ratio};
 
 /// Transactions buffered in one block of the history.
 const PER_BLOCK: u64 = 100;
@@ -33,27 +37,35 @@ const TIMED: u64 = 201;
 const START: u64 = 1_700_000_000;
 const FAR: u64 = 1_000_000_000;
 
-#[derive(Parser)]
-struct Options {
-    /// Numbers of transactions.
-    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000, 1_000_000])]
-    transactions: Vec<u64>,
-    #[command(subcommand)]
-    part: Option<Part>,
-}
-
 /// What the processes are started for.
-#[derive(Subcommand)]
-enum Part {
+#[derive(Debug, Subcommand)]
+pub enum Part {
     /// Builds a ledger, times blocks, and saves it.
-    Build { kind: Kind, transactions: u64, file: PathBuf },
+    Build {
+        /// What its transactions are.
+        kind: Kind,
+        /// How many.
+        transactions: u64,
+        /// Where to.
+        file: PathBuf,
+    },
     /// Loads it.
-    Load { file: PathBuf },
+    Load {
+        /// Where from.
+        file: PathBuf,
+    },
+    /// Builds and writes a bare map.
+    Map {
+        /// Of how many.
+        transactions: u64,
+        /// Where to.
+        file: PathBuf,
+    },
 }
 
 /// What all transactions of a ledger are.
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+pub enum Kind {
     /// Pending, with a deadline that follows the window.
     Floating,
     /// Pending, with a deadline fixed at buffering.
@@ -85,51 +97,65 @@ struct Loaded {
     load: Duration,
 }
 
-fn main() {
-    let options = Options::parse();
-    match options.part {
-        Some(Part::Build { kind, transactions, file }) => print(&build(kind, transactions, &file)),
-        Some(Part::Load { file }) => print(&load(&file)),
-        None => table(&options.transactions),
+/// A part's own process: prints its figures as JSON.
+pub fn run_part(part: &Part) {
+    match part {
+        Part::Build { kind, transactions, file } => print(&build(*kind, *transactions, file)),
+        Part::Load { file } => print(&load(file)),
+        Part::Map { transactions, file } => print(&map(*transactions, file)),
     }
 }
 
-fn table(transactions: &[u64]) {
-    println!(
-        "{:<14} {:>9} | {:>8} {:>8} | {:>9} {:>9} | {:>9} {:>9} | {:>9} {:>9} {:>9}",
-        "kind", "number", "bytes", "file", "apply", "gauges", "save", "peak", "load", "resident", "peak"
-    );
-    println!(
-        "{:<14} {:>9} | {:>8} {:>8} | {:>9} {:>9} | {:>9} {:>9} | {:>9} {:>9} {:>9}",
-        "", "", "each", "each", "us", "us", "ms", "+MiB", "ms", "MiB", "of it"
-    );
+/// Every kind, in ledgers of these sizes.
+pub(super) fn table(transactions: &[u64]) -> Table {
+    let mut table = Table::new([
+        "transactions",
+        "bytes each",
+        "in the file",
+        "apply us",
+        "gauges us",
+        "save ms",
+        "saving, +MB",
+        "load ms",
+        "resident MB",
+        "loading, peak",
+    ]);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = state::file(directory.path(), "figures");
     let path = file.to_str().expect("a path in UTF-8");
-    for kind in Kind::value_variants() {
-        for number in transactions {
+    for number in transactions {
+        let map: Built = run(&["map", &number.to_string(), path]);
+        let rest = [(); 4].map(|()| "-".to_owned());
+        table.row(built("bare map", *number, &map).into_iter().chain(rest));
+        for kind in Kind::value_variants() {
             let name = kind.to_possible_value().expect("no kind is hidden").get_name().to_owned();
-            let built: Built = run(&["build", &name, &number.to_string(), path]);
+            let figures: Built = run(&["build", &name, &number.to_string(), path]);
             let loaded: Loaded = run(&["load", path]);
-            println!(
-                "{name:<14} {number:>9} | {:>8} {:>8} | {:>9.1} {:>9.2} | {:>9.1} {:>9.1} | {:>9.1} {:>9.1} {:>9.2}",
-                built.resident / number,
-                built.file / number,
-                built.apply.as_secs_f64() * 1e6,
-                built.gauges.as_secs_f64() * 1e6,
-                built.save.as_secs_f64() * 1e3,
-                mebibytes(built.save_peak),
-                loaded.load.as_secs_f64() * 1e3,
-                mebibytes(loaded.resident),
-                loaded.peak as f64 / loaded.resident.max(1) as f64,
-            );
+            table.row(built(&name, *number, &figures).into_iter().chain([
+                megabytes(figures.save_peak),
+                format!("{:.1}", loaded.load.as_secs_f64() * 1e3),
+                megabytes(loaded.resident),
+                ratio(loaded.peak as f64, loaded.resident as f64),
+            ]));
         }
     }
+    table
+}
+
+fn built(name: &str, transactions: u64, figures: &Built) -> Vec<String> {
+    vec![
+        format!("{} {name}", number(transactions)),
+        (figures.resident / transactions).to_string(),
+        (figures.file / transactions).to_string(),
+        format!("{:.1}", figures.apply.as_secs_f64() * 1e6),
+        format!("{:.2}", figures.gauges.as_secs_f64() * 1e6),
+        format!("{:.1}", figures.save.as_secs_f64() * 1e3),
+    ]
 }
 
 fn run<T: for<'a> Deserialize<'a>>(args: &[&str]) -> T {
     let program = std::env::current_exe().expect("the path of this program");
-    let output = Command::new(program).args(args).output().expect("start this program");
+    let output = Command::new(program).arg("ledger").args(args).output().expect("start this program");
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("what `print` writes")
 }
@@ -139,7 +165,7 @@ fn print(figures: &impl Serialize) {
 }
 
 fn build(kind: Kind, transactions: u64, file: &Path) -> Built {
-    let before = memory("VmRSS");
+    let before = own_usage().resident;
     let mut ledger = Ledger::default();
     let mut next = 0;
     let mut number = 0;
@@ -150,7 +176,7 @@ fn build(kind: Kind, transactions: u64, file: &Path) -> Built {
         next += count;
         apply(&mut ledger, &block);
     }
-    let resident = memory("VmRSS").saturating_sub(before);
+    let resident = own_usage().resident.saturating_sub(before);
     let settled = ledger.counts().settled.iter().sum::<u64>();
     let expected = if kind == Kind::Expired { transactions } else { 0 };
     assert_eq!((settled, ledger.pending()), (expected, transactions - expected));
@@ -177,7 +203,7 @@ fn build(kind: Kind, transactions: u64, file: &Path) -> Built {
     let gauges = begun.elapsed() / 1000;
 
     reset_peak();
-    let before_saving = memory("VmRSS");
+    let before_saving = own_usage().resident;
     let begun = Instant::now();
     state::save(file, &saved(Cow::Borrowed(&ledger))).expect("save");
     let save = begun.elapsed();
@@ -187,17 +213,18 @@ fn build(kind: Kind, transactions: u64, file: &Path) -> Built {
         apply: times[times.len() / 2],
         gauges,
         save,
-        save_peak: memory("VmHWM").saturating_sub(before_saving),
+        save_peak: own_usage().peak.saturating_sub(before_saving),
     }
 }
 
 fn load(file: &Path) -> Loaded {
-    let before = memory("VmRSS");
+    let before = own_usage().resident;
     reset_peak();
     let begun = Instant::now();
     let loaded = state::load(file, H160::zero(), None).expect("a file of ours").expect("a file");
     let load = begun.elapsed();
-    let (resident, peak) = (memory("VmRSS").saturating_sub(before), memory("VmHWM").saturating_sub(before));
+    let (resident, peak) =
+        (own_usage().resident.saturating_sub(before), own_usage().peak.saturating_sub(before));
     black_box(loaded);
     Loaded { resident, peak, load }
 }
@@ -256,19 +283,42 @@ fn id(n: u64) -> H256 {
     H256::from_low_u64_be(n)
 }
 
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
-/// What the kernel says of this process's memory, bytes.
-fn memory(what: &str) -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("the process's own status");
-    let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("a line of the status");
-    let number = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
-    number.expect("a number of kB") * 1024
-}
-
 /// The peak begins again at what is resident now.
 fn reset_peak() {
     fs::write("/proc/self/clear_refs", "5").expect("reset the peak");
+}
+
+/// What the least keeper of pending transactions holds of each, 64 bytes beside the id.
+fn map(transactions: u64, file: &Path) -> Built {
+    let before = own_usage().resident;
+    let mut known = HashMap::new();
+    for n in 0..transactions {
+        known.insert(id(n), [n; 8]);
+    }
+    let resident = own_usage().resident.saturating_sub(before);
+    let mut times = Vec::new();
+    for step in 0..TIMED {
+        let begun = Instant::now();
+        for n in 0..EVENTS {
+            black_box(known.insert(id(transactions + step * EVENTS + n), [n; 8]));
+            black_box(known.remove(&id((step * EVENTS + n) * 7919 % transactions)));
+        }
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    let begun = Instant::now();
+    let bytes: Vec<u8> = known
+        .iter()
+        .flat_map(|(id, of)| id.0.into_iter().chain(of.iter().flat_map(|word| word.to_le_bytes())))
+        .collect();
+    fs::write(file, bytes).expect("write the map");
+    let save = begun.elapsed();
+    Built {
+        resident,
+        file: fs::metadata(file).expect("the file that was written").len(),
+        apply: times[times.len() / 2],
+        gauges: Duration::ZERO,
+        save,
+        save_peak: 0,
+    }
 }
