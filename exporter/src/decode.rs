@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use web3::ethabi::{self, RawLog, Token};
 use web3::types::{H160, H256, U256};
 
-use crate::chain::Log;
+use crate::chain::{BloomKey, Log};
 use crate::text;
 
 /// Every known event besides buffered, ready and failed.
@@ -33,8 +33,22 @@ pub static ABI: LazyLock<ethabi::Contract> = LazyLock::new(|| {
     ethabi::Contract::load(include_bytes!("abi.json").as_slice()).unwrap_or_default()
 });
 
-static BY_TOPIC: LazyLock<HashMap<H256, &'static ethabi::Event>> =
-    LazyLock::new(|| ABI.events().map(|event| (event.signature(), event)).collect());
+/// A known event, as what its topic leads to.
+struct Known {
+    name: &'static str,
+    /// Without its topic, so that no log's is computed again.
+    parameters: ethabi::Event,
+    bloom: BloomKey,
+}
+
+static BY_TOPIC: LazyLock<HashMap<H256, Known>> = LazyLock::new(|| {
+    let known = |event: &'static ethabi::Event| {
+        let topic = event.signature();
+        let parameters = ethabi::Event { anonymous: true, ..event.clone() };
+        (topic, Known { name: &event.name, parameters, bloom: BloomKey::of(topic.as_bytes()) })
+    };
+    ABI.events().map(known).collect()
+});
 
 /// Whether a log has the topic of a known event.
 pub fn is_known(log: &Log) -> bool {
@@ -124,19 +138,25 @@ impl Reason {
 
 /// What the log says; `None` for events that are not known.
 pub fn decode(log: &Log) -> Option<Event> {
-    let abi = *BY_TOPIC.get(log.topics.first()?)?;
-    let raw = RawLog { topics: log.topics.clone(), data: log.data.0.clone() };
-    let undecodable = Event::Undecodable { name: &abi.name };
-    let Ok(parsed) = abi.parse_log(raw) else {
+    let (topic, indexed) = log.topics.split_first()?;
+    let Known { name, parameters, .. } = BY_TOPIC.get(topic)?;
+    let raw = RawLog { topics: indexed.to_vec(), data: log.data.0.clone() };
+    let undecodable = Event::Undecodable { name };
+    let Ok(parsed) = parameters.parse_log(raw) else {
         return Some(undecodable);
     };
     let get = |name: &str| parsed.params.iter().find(|param| param.name == name).map(|param| &param.value);
-    Some(event(&abi.name, get).unwrap_or(undecodable))
+    Some(event(name, get).unwrap_or(undecodable))
 }
 
 /// The topics of every known event.
 pub fn topics() -> impl Iterator<Item = &'static H256> {
     BY_TOPIC.keys()
+}
+
+/// The topics of every known event, each with what it adds to a bloom.
+pub fn topics_in_blooms() -> impl Iterator<Item = (&'static H256, &'static BloomKey)> {
+    BY_TOPIC.iter().map(|(topic, known)| (topic, &known.bloom))
 }
 
 fn event<'a>(name: &str, get: impl Fn(&str) -> Option<&'a Token>) -> Option<Event> {

@@ -84,6 +84,8 @@ pub struct Sizer {
     /// The last size that came to nothing without a refusal. Twice is one.
     suspect: Option<u64>,
     announced: bool,
+    /// A request was too much once.
+    cautious: bool,
 }
 
 /// What became of a request of some size.
@@ -139,7 +141,16 @@ impl Sizer {
     /// Begins small and grows up to `most`.
     pub fn new(most: u64) -> Self {
         let now = most.min(FIRST_RANGE);
-        Self { most, now, refused: None, streak: 0, failed_at: None, suspect: None, announced: false }
+        Self {
+            most,
+            now,
+            refused: None,
+            streak: 0,
+            failed_at: None,
+            suspect: None,
+            announced: false,
+            cautious: false,
+        }
     }
 
     /// The size to ask for.
@@ -181,6 +192,7 @@ impl Sizer {
     }
 
     fn shrink(&mut self, size: u64) {
+        self.cautious = true;
         self.now = self.now.min((size / 2).max(1));
         self.streak = 0;
     }
@@ -200,7 +212,9 @@ impl Sizer {
         }
         self.failed_at = None;
         self.streak += 1;
-        if self.streak.is_multiple_of(STREAK) && self.now < self.most {
+        // Until something was too much, nothing speaks for caution.
+        let streak = if self.cautious { STREAK } else { 1 };
+        if self.streak.is_multiple_of(streak) && self.now < self.most {
             if self.streak >= LONG_STREAK {
                 (self.refused, self.suspect) = (None, None);
             }

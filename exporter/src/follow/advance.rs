@@ -17,9 +17,6 @@ use super::{Follower, events, windows};
 use crate::plan::{self, Asked, Change, Limits};
 use crate::supervise;
 
-/// How many ranges are asked for at once while catching up.
-const IN_FLIGHT: usize = 3;
-
 /// What became of the ranges that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Advance {
@@ -52,16 +49,20 @@ impl Follower {
         let limit = AtomicU64::new(self.memories[index].ranges.size());
         let mut next = self.history.next_block(first);
         let near = self.near_head(source);
+        let in_flight = self.memories[index].in_flight.next(source.endpoint.times_limited());
+        let mut unbound = source.unbound;
         let fetches = std::iter::from_fn(|| {
             let limits = Limits { blocks: limit.load(Relaxed), headers: source.headers_at_once() };
             let fetch = plan::next(next, target, source.head.number, limits, near);
             let fetch = fetch.filter(|_| Instant::now() < deadline)?;
             next = fetch.blocks.end() + 1;
             let source = source.clone();
+            // What follows on the first range is bound to its chain by hashes.
+            let source = Source { unbound: unbound.take(), ..source };
             // A task of its own, so that it goes on while another range is applied; it ends when dropped.
             Some(AbortOnDropHandle::new(supervise::spawn(async move { source.fetch(fetch).await })))
         });
-        let mut fetches = stream::iter(fetches).buffered(IN_FLIGHT);
+        let mut fetches = stream::iter(fetches).buffered(in_flight);
         while let Some(fetched) = fetches.next().await {
             let Fetched { range, second } = match fetched.map_err(tokio::task::JoinError::try_into_panic) {
                 Ok(Ok(fetched)) => fetched,

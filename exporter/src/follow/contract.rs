@@ -14,7 +14,7 @@ use super::head::{chain_call, no_answer};
 use super::source::header_call;
 use super::trail::{LONGEST, Seen};
 use super::verify::Reading;
-use crate::chain::{self, BlockRef, Header};
+use crate::chain::{self, BlockRef, BloomKey, Header};
 use crate::rpc::{self, Answer, Endpoint, ErrorKind, Refusal};
 use crate::views::aggregate::{self, Aggregated};
 use crate::views::{self, Returned, Views};
@@ -171,8 +171,9 @@ impl Follower {
     /// Remembers a head and the headers below it; one that did not come is read later, if it is needed.
     fn remember(&mut self, head: &Header, between: impl Iterator<Item = Answer>) {
         let between = between.filter_map(|answer| chain::header(&answer.ok()?).ok());
+        let contract = BloomKey::of(self.network.contract.as_bytes());
         for header in between.chain([head.clone()]) {
-            self.trail.add(Seen::new(&header, self.network.contract));
+            self.trail.add(Seen::new(&header, &contract));
         }
     }
 

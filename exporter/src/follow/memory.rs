@@ -23,6 +23,10 @@ const FIRST_DISTRUST: Duration = Duration::from_secs(30);
 /// Blooms rule out what they do not hit for once they held for the logs of so many blocks.
 const PROVEN: u32 = 8;
 
+/// So many ranges are asked for at once at first, and at most.
+const FIRST_IN_FLIGHT: usize = 3;
+const MOST_IN_FLIGHT: usize = 8;
+
 /// And never for longer.
 const LONGEST_DISTRUST: Duration = Duration::from_secs(3600);
 
@@ -39,6 +43,8 @@ pub(super) struct EndpointMemory {
     pub blooms: BloomTrust,
     /// Whether its views can be read by Multicall3.
     pub aggregation: Aggregation,
+    /// How many ranges it is asked for at once.
+    pub in_flight: InFlight,
     /// A range that was refused passed when its logs were asked for alone.
     pub passed_alone: bool,
     /// Since when calls fail for a reason that is not known.
@@ -107,6 +113,30 @@ impl BloomTrust {
     }
 }
 
+/// How many ranges are asked for at once: more while the endpoint bears it, half as many when it limits its rate.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    ranges: usize,
+    /// How often it had limited its rate when that was looked at last.
+    limited: u64,
+}
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self { ranges: FIRST_IN_FLIGHT, limited: 0 }
+    }
+}
+
+impl InFlight {
+    /// How many now, given how often the endpoint has limited its rate so far.
+    pub(super) fn next(&mut self, limited: u64) -> usize {
+        let now = self.ranges;
+        let is_limited = limited > std::mem::replace(&mut self.limited, limited);
+        self.ranges = if is_limited { now / 2 } else { now * 2 }.clamp(1, MOST_IN_FLIGHT);
+        if is_limited { self.ranges } else { now }
+    }
+}
+
 impl EndpointMemory {
     pub(super) fn new(max_block_range: u64) -> Self {
         Self {
@@ -115,6 +145,7 @@ impl EndpointMemory {
             accepted_head: None,
             blooms: BloomTrust::default(),
             aggregation: Aggregation::default(),
+            in_flight: InFlight::default(),
             passed_alone: false,
             failing_since: None,
             waiting: None,
@@ -203,6 +234,17 @@ mod tests {
         assert!(!blooms.rules_out());
         blooms.record(Blooms { held: 100 * PROVEN, broken: false });
         assert!(!blooms.rules_out());
+    }
+
+    #[test]
+    fn ranges_in_flight_grow_until_the_endpoint_limits_its_rate() {
+        let mut in_flight = InFlight::default();
+        let ranges = |in_flight: &mut InFlight, limited: &[u64]| {
+            limited.iter().map(|limited| in_flight.next(*limited)).collect::<Vec<_>>()
+        };
+        assert_eq!(ranges(&mut in_flight, &[0, 0, 0, 0]), [3, 6, 8, 8]);
+        assert_eq!(ranges(&mut in_flight, &[5, 9, 10, 11, 12]), [4, 2, 1, 1, 1]);
+        assert_eq!(ranges(&mut in_flight, &[12, 12, 12]), [1, 2, 4]);
     }
 
     #[test]

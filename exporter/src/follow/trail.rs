@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 
 use web3::ethabi::ethereum_types::Bloom;
-use web3::types::{H160, H256};
+use web3::types::H256;
 
 use super::verify::Reading;
-use crate::chain::{self, BlockRef, Header};
+use crate::chain::{self, BlockRef, BloomKey, Header};
 use crate::decode;
 
 /// So many blocks are remembered: enough for `finalized` of Ethereum.
@@ -37,12 +37,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn new(header: &Header, contract: H160) -> Self {
+    pub(super) fn new(header: &Header, contract: &BloomKey) -> Self {
+        let topics = || decode::topics_in_blooms().map(|(_, key)| key);
         let bloom = match &header.bloom {
             None => Bloomed::Unknown,
-            Some(bloom) if chain::bloom_hits(bloom, contract, decode::topics()) => {
-                Bloomed::Hits(Box::new(*bloom))
-            }
+            Some(bloom) if chain::bloom_hits(bloom, contract, topics()) => Bloomed::Hits(Box::new(*bloom)),
             Some(_) => Bloomed::RuledOut,
         };
         Self { block: header.block, bloom, state: None }
@@ -186,17 +185,21 @@ mod tests {
 
     #[test]
     fn a_bloom_rules_out_what_has_not_both_address_and_topic() {
-        let contract = H160::from_low_u64_be(7);
+        let contract = web3::types::H160::from_low_u64_be(7);
         let with = |inputs: &[&[u8]]| {
             let mut bloom = Bloom::default();
             inputs.iter().for_each(|input| bloom.accrue(BloomInput::Raw(input)));
-            Seen::new(&Header { block: BlockRef::default(), bloom: Some(bloom) }, contract).bloom
+            Seen::new(
+                &Header { block: BlockRef::default(), bloom: Some(bloom) },
+                &BloomKey::of(contract.as_bytes()),
+            )
+            .bloom
         };
         let topic = decode::topics().next().unwrap();
         assert_eq!(with(&[contract.as_bytes()]), Bloomed::RuledOut);
         assert_eq!(with(&[topic.as_bytes()]), Bloomed::RuledOut);
         assert!(matches!(with(&[contract.as_bytes(), topic.as_bytes()]), Bloomed::Hits(_)));
         let none = Header { block: BlockRef::default(), bloom: None };
-        assert_eq!(Seen::new(&none, contract).bloom, Bloomed::Unknown);
+        assert_eq!(Seen::new(&none, &BloomKey::of(contract.as_bytes())).bloom, Bloomed::Unknown);
     }
 }

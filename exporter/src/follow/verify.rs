@@ -8,10 +8,10 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use web3::types::{H160, U256};
+use web3::types::{H160, H256, U256};
 
 use super::memory::Blooms;
-use crate::chain::{self, BlockRef, Header, Incomplete, Log};
+use crate::chain::{self, BlockRef, BloomKey, Header, Incomplete, Log};
 use crate::decode::{self, Event, Logged};
 use crate::plan::Fetch;
 use crate::proof::{self, Witness};
@@ -103,6 +103,8 @@ impl ProvenRange {
 #[derive(Debug)]
 pub(super) struct Candidate {
     contract: H160,
+    /// The contract as blooms have it.
+    in_blooms: BloomKey,
     fetch: Fetch,
     first: BlockRef,
     last: BlockRef,
@@ -137,6 +139,7 @@ impl Candidate {
         let logs = chain::arrange(raw.logs, raw.fetch.blocks.clone(), contract)?;
         let mut candidate = Self {
             contract,
+            in_blooms: BloomKey::of(contract.as_bytes()),
             first,
             last,
             window: raw.window,
@@ -282,7 +285,10 @@ impl Candidate {
         for logs in self.logs.chunk_by(|a, b| a.block == b.block) {
             let header = self.headers.get(&logs[0].block);
             let Some(bloom) = header.and_then(|header| header.bloom.as_ref()) else { continue };
-            let held = |log: &Log| chain::bloom_hits(bloom, self.contract, log.topics.iter().take(1));
+            let held = |log: &Log| {
+                let own = decode::topics_in_blooms().filter(|(topic, _)| log.topics.first() == Some(topic));
+                chain::bloom_hits(bloom, &self.in_blooms, own.map(|(_, key)| key))
+            };
             match logs.iter().all(held) {
                 true => blooms.held += 1,
                 false => blooms.broken = true,
@@ -309,10 +315,10 @@ impl Candidate {
     fn chance(&self, header: &Header) -> Option<(bool, f64)> {
         let bloom = header.bloom.as_ref()?;
         let logs = self.logs_of(header.block.number);
-        let absent =
-            || decode::topics().filter(|topic| !logs.iter().any(|log| log.topics.first() == Some(topic)));
+        let came = |topic: &H256| logs.iter().any(|log| log.topics.first() == Some(topic));
+        let absent = || decode::topics_in_blooms().filter_map(|(topic, key)| (!came(topic)).then_some(key));
         let logged = !logs.is_empty() || self.unknown.contains(&header.block.number);
-        chain::bloom_hits(bloom, self.contract, absent())
+        chain::bloom_hits(bloom, &self.in_blooms, absent())
             .then(|| (logged, chain::false_positive_rate(bloom, absent().count(), logged)))
     }
 }

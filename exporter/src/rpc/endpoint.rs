@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::back_off::{BackOff, News, State};
 use super::batching::Batching;
 use super::http::{HttpClient, HttpEndpoint};
-use super::{EndpointStats, Error};
+use super::{EndpointStats, Error, Outcome};
 use crate::config;
 use crate::plan::Sizer;
 pub use send::Batched;
@@ -74,6 +74,12 @@ impl Endpoint {
         let memory = self.memory();
         let used = !memory.stats.requests.is_empty();
         EndpointStats { healthy: used.then(|| memory.back_off.is_healthy()), ..memory.stats.clone() }
+    }
+
+    /// How many calls it refused for coming too fast.
+    pub fn times_limited(&self) -> u64 {
+        let memory = self.memory();
+        memory.stats.requests.iter().map(|(_, outcomes)| outcomes[Outcome::RateLimited as usize]).sum()
     }
 
     /// Counts on top of these.
