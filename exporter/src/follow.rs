@@ -14,6 +14,7 @@ mod head;
 mod history;
 mod memory;
 mod pace;
+mod probe;
 mod publish;
 mod reorg;
 mod save;
@@ -215,7 +216,7 @@ impl Follower {
         let mut tries = vec![0; self.network.endpoints.len()];
         loop {
             self.active = self.pool.pick();
-            self.probe(self.active.as_ref().map(|endpoint| endpoint.index));
+            self.probe();
             let Some(endpoint) = self.active.clone() else {
                 // Nobody was asked in this cycle: what kept us from it before still does.
                 let before = || self.snapshot.problem.clone();
@@ -224,6 +225,7 @@ impl Follower {
             let Err(error) = self.step(&endpoint).await else {
                 endpoint.record_completed();
                 self.memories[endpoint.index].record_progress();
+                self.note_serving(&endpoint);
                 return Ok(());
             };
             tries[endpoint.index] += 1;
@@ -241,6 +243,16 @@ impl Follower {
                 Next::Report => return Err(error.to_string()),
             }
             problem = Some(shown);
+        }
+    }
+
+    /// Whoever carried a cycle to its end serves the network.
+    fn note_serving(&mut self, endpoint: &Endpoint) {
+        let before = self.snapshot.serving.replace(endpoint.index);
+        if before != Some(endpoint.index) {
+            let before = before.map(|index| index + 1);
+            tracing::info!(network = %self.network.name, endpoint = endpoint.number(), url = %endpoint.url(), before,
+                "endpoint serves the network");
         }
     }
 

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 pub use endpoint::{Batched, Endpoint};
 pub use error::{Error, ErrorKind, Refusal};
-pub use pool::{ChainCheck, Pool};
+pub use pool::{Check, Pool};
 
 /// A JSON result as it came, not yet parsed.
 pub type Raw = Box<RawValue>;

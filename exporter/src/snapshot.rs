@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub reorgs: u64,
     /// How often the network's task panicked.
     pub panics: u64,
+    /// The index of the endpoint that carried the last full cycle.
+    pub serving: Option<usize>,
     /// What became of the requests to each endpoint, in the order of the configuration.
     pub endpoints: Vec<EndpointStats>,
 }
@@ -86,6 +88,7 @@ impl Snapshot {
             confirmed: None,
             reorgs: 0,
             panics: 0,
+            serving: None,
             endpoints: vec![EndpointStats::default(); network.endpoints.len()],
         }
     }

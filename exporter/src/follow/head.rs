@@ -2,7 +2,6 @@
 //! it are read in `contract`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use serde_json::json;
 
@@ -10,9 +9,8 @@ use super::Follower;
 use super::failure::CycleError;
 use crate::chain::{self, BlockRef, Header};
 use crate::config::{Confirmations, Network};
-use crate::rpc::{self, Answer, Call, ChainCheck, Endpoint, ErrorKind, Method, Pool};
+use crate::rpc::{self, Answer, Call, Check, Endpoint, ErrorKind, Method, Pool};
 use crate::snapshot::Head;
-use crate::supervise;
 
 /// What an endpoint says of its chain.
 #[derive(Clone, Debug)]
@@ -60,7 +58,7 @@ pub(super) fn no_answer() -> Answer {
     Err(rpc::Error::new(ErrorKind::Unreadable, "no answer"))
 }
 
-fn block_call(tag: &str) -> Call {
+pub(super) fn block_call(tag: &str) -> Call {
     Call { method: Method::GetBlockByNumber, params: json!([tag, false]) }
 }
 
@@ -89,7 +87,7 @@ impl Follower {
     }
 
     /// Which chain is followed, and what says so.
-    fn expected_chain(&self) -> ExpectedChain {
+    pub(super) fn expected_chain(&self) -> ExpectedChain {
         let source = match (self.network.chain_id, self.saver.file()) {
             (Some(_), _) => ChainSource::Configured,
             (None, Some(file)) => ChainSource::Saved(file.to_owned()),
@@ -97,27 +95,19 @@ impl Follower {
         };
         ExpectedChain { id: self.chain_id, source }
     }
-
-    /// Asks the endpoints that are not in use how they are, without waiting for them.
-    pub(super) fn probe(&self, active: Option<usize>) {
-        for endpoint in self.pool.due(active) {
-            let (pool, network, expected) = (self.pool.clone(), self.network.clone(), self.expected_chain());
-            supervise::spawn(probe(pool, network, endpoint, expected));
-        }
-    }
 }
 
 /// The chain that is followed.
 #[derive(Clone, Debug)]
-struct ExpectedChain {
+pub(super) struct ExpectedChain {
     /// `None` while nothing says which one it is.
-    id: Option<u64>,
-    source: ChainSource,
+    pub id: Option<u64>,
+    pub source: ChainSource,
 }
 
 /// What says which chain is followed.
 #[derive(Clone, Debug)]
-enum ChainSource {
+pub(super) enum ChainSource {
     Configured,
     /// This file.
     Saved(PathBuf),
@@ -142,27 +132,8 @@ impl std::fmt::Display for ExpectedChain {
     }
 }
 
-async fn probe(pool: Arc<Pool>, network: Network, endpoint: Arc<Endpoint>, expected: ExpectedChain) {
-    // A wrong chain or a low head is noted in the pool, which is all that a probe is for.
-    let _ = read_standing(&pool, &network.name, &endpoint, &expected).await;
-    pool.probed(endpoint.index);
-}
-
-async fn read_standing(
-    pool: &Pool,
-    network: &str,
-    endpoint: &Endpoint,
-    expected: &ExpectedChain,
-) -> Result<(), CycleError> {
-    let mut answers = endpoint.send(&[chain_call(), block_call("latest")]).await.into_iter();
-    let mut next = || answers.next().unwrap_or_else(no_answer);
-    let (chain_id, head) = (chain::quantity(&next()?)?, chain::header(&next()?)?.block.number);
-    record_chain(pool, network, endpoint, chain_id, expected)?;
-    record_head(pool, endpoint, head)
-}
-
 /// Notes in the pool which chain an endpoint is on; an error when it is not to be used.
-fn record_chain(
+pub(super) fn record_chain(
     pool: &Pool,
     network: &str,
     endpoint: &Endpoint,
@@ -171,11 +142,11 @@ fn record_chain(
 ) -> Result<(), CycleError> {
     let (number, url) = (endpoint.number(), endpoint.url());
     match pool.record_chain(endpoint.index, expected.id.is_none_or(|id| id == chain_id)) {
-        ChainCheck::Right => {}
-        ChainCheck::RightAgain => {
+        Check::Passed => {}
+        Check::PassedAgain => {
             tracing::info!(network, endpoint = number, %url, chain_id, "endpoint is back on the expected chain");
         }
-        ChainCheck::Wrong { news } => {
+        Check::Failed { news } => {
             if news {
                 tracing::error!(network, endpoint = number, %url, chain_id, %expected,
                     "endpoint is on another chain and is not used");

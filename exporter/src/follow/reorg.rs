@@ -4,8 +4,10 @@
 use super::Follower;
 use super::failure::CycleError;
 use super::history::Rewound;
+use super::probe::record_contradiction;
 use super::source::Source;
 use crate::chain::BlockRef;
+use web3::types::H256;
 
 /// Most reorganisations are short: this many blocks are compared before all others.
 const NEWEST: usize = 8;
@@ -59,6 +61,7 @@ impl Follower {
                 return Err(inconsistent());
             }
         }
+        self.ask_preferred(source, old, new_hash).await?;
         let shared = newest_shared(source, &boundaries).await?;
         if shared == Some(at) {
             return Err(inconsistent());
@@ -70,6 +73,26 @@ impl Follower {
             rewound_to = shared, returning,
             "reorganisation of processed blocks: computing what it undoes again from the chain");
         self.rewind(shared);
+        Ok(())
+    }
+
+    /// A block that an endpoint with precedence still has is not given up for this one's.
+    async fn ask_preferred(&self, source: &Source, ours: BlockRef, theirs: H256) -> Result<(), CycleError> {
+        for endpoint in self.pool.preferred_over(source.endpoint.index) {
+            let number = endpoint.number();
+            let preferred = Source { endpoint, ..source.clone() };
+            let Ok(headers) = preferred.headers(&[ours.number]).await else { continue };
+            if headers.first().is_some_and(|header| header.block.hash == ours.hash) {
+                let (pool, network) = (&self.pool, &self.network.name);
+                return Err(record_contradiction(
+                    pool,
+                    network,
+                    &source.endpoint,
+                    Some(number),
+                    (ours, theirs),
+                ));
+            }
+        }
         Ok(())
     }
 

@@ -131,10 +131,22 @@ fn progress(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result 
 fn rpc(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {
     writer.gauge(
         "tesseract_rpc_endpoint_healthy",
-        "1 when the endpoint's last use succeeded, 0 while it rests after failures or is on another chain.",
+        "1 when the endpoint's last use succeeded, 0 while it rests after failures, is on another chain, or contradicts the \
+         others.",
         endpoints(networks).filter_map(|(network, number, stats)| {
             let labels = [("network", network.to_owned()), ("endpoint", number.to_string())];
             Some((labels, u64::from(stats.healthy?)))
+        }),
+    )?;
+    let serving = networks.iter().filter_map(|of| Some((of, of.serving?)));
+    writer.gauge(
+        "tesseract_rpc_endpoint_serving",
+        "1 for the endpoint that carried the last full cycle, 0 for the others.",
+        serving.flat_map(|(of, serving)| {
+            (0..of.endpoints.len()).map(move |index| {
+                let labels = [("network", of.network.clone()), ("endpoint", (index + 1).to_string())];
+                (labels, u64::from(index == serving))
+            })
         }),
     )?;
     writer.counter(

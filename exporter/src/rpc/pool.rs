@@ -31,25 +31,45 @@ pub struct Pool {
 struct Standing {
     head: Option<u64>,
     wrong_chain: bool,
-    /// When it was last logged that it is on another chain, and whether that was taken back since.
-    wrong_logged: Option<(Instant, bool)>,
+    wrong_chain_news: Announced,
+    /// It has another block where those of the history are read from others.
+    contradicts: bool,
+    contradiction_news: Announced,
     trails: bool,
     probed: Option<Instant>,
     probing: bool,
 }
 
-/// That an endpoint is on another chain is news again after this long: one that comes and goes must not fill a disk.
+/// That an endpoint is not to be used is news again after this long: one that comes and goes must not fill a disk.
 const NEWS_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What an endpoint's chain id says.
+/// When it was last logged that an endpoint failed a check, and whether that was taken back since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Announced(Option<(Instant, bool)>);
+
+impl Announced {
+    fn check(&mut self, passed: bool) -> Check {
+        if passed {
+            let taken_back = self.0.as_mut().map(|(_, taken_back)| std::mem::replace(taken_back, true));
+            return if taken_back == Some(false) { Check::PassedAgain } else { Check::Passed };
+        }
+        let news = self.0.is_none_or(|(then, _)| then.elapsed() >= NEWS_INTERVAL);
+        if news {
+            self.0 = Some((Instant::now(), false));
+        }
+        Check::Failed { news }
+    }
+}
+
+/// Whether what an endpoint says of its chain lets it be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChainCheck {
-    /// It is on the expected chain.
-    Right,
-    /// It is back on the expected chain, and was last reported to be on another one.
-    RightAgain,
-    /// It is on another chain.
-    Wrong {
+pub enum Check {
+    /// It does.
+    Passed,
+    /// It does again, and was last reported not to.
+    PassedAgain,
+    /// It does not.
+    Failed {
         /// Nothing of that was reported for a while.
         news: bool,
     },
@@ -64,7 +84,7 @@ enum Fitness {
     Trailing,
     /// It failed, and its rest is over.
     OnTrial,
-    /// Resting, or on another chain.
+    /// Resting, on another chain, or on another branch than the history.
     Unusable,
 }
 
@@ -86,8 +106,12 @@ impl Pool {
     pub fn pick(&self) -> Option<Arc<Endpoint>> {
         let standings = self.standings();
         let fitness = |endpoint: &Arc<Endpoint>| {
-            let Standing { wrong_chain, trails, .. } = standings[endpoint.index];
-            match (wrong_chain || endpoint.resting_until().is_some(), endpoint.is_healthy(), trails) {
+            let Standing { wrong_chain, contradicts, trails, .. } = standings[endpoint.index];
+            match (
+                wrong_chain || contradicts || endpoint.resting_until().is_some(),
+                endpoint.is_healthy(),
+                trails,
+            ) {
                 (true, ..) => Fitness::Unusable,
                 (_, false, _) => Fitness::OnTrial,
                 (.., true) => Fitness::Trailing,
@@ -103,13 +127,22 @@ impl Pool {
     pub fn second(&self, active: usize, block: u64) -> Option<Arc<Endpoint>> {
         let standings = self.standings();
         let fits = |endpoint: &&Arc<Endpoint>| {
-            let Standing { wrong_chain, head, .. } = standings[endpoint.index];
+            let Standing { wrong_chain, contradicts, head, .. } = standings[endpoint.index];
             endpoint.index != active
                 && endpoint.is_healthy()
                 && !wrong_chain
+                && !contradicts
                 && head.is_none_or(|head| head.saturating_add(plan::NEAR_HEAD) >= block)
         };
         self.endpoints.iter().find(fits).cloned()
+    }
+
+    /// Those that are preferred over this one and can be asked.
+    pub fn preferred_over(&self, index: usize) -> Vec<Arc<Endpoint>> {
+        let standings = self.standings();
+        let fits =
+            |endpoint: &&Arc<Endpoint>| endpoint.is_healthy() && !standings[endpoint.index].wrong_chain;
+        self.endpoints[..index].iter().filter(fits).cloned().collect()
     }
 
     /// Endpoints besides `active` that were not asked for a while, or all where none is active. Each is to be
@@ -132,9 +165,11 @@ impl Pool {
         due
     }
 
-    /// A probe of [`Self::due`] has its answer, or will have none.
-    pub fn probed(&self, index: usize) {
-        self.standings()[index].probing = false;
+    /// A probe of [`Self::due`] has its answer, or will have none. One that was `too_early` to show anything is due again.
+    pub fn probed(&self, index: usize, too_early: bool) {
+        let standing = &mut self.standings()[index];
+        standing.probing = false;
+        standing.probed = standing.probed.filter(|_| !too_early);
     }
 
     /// When the first endpoint may be asked again, where all are resting.
@@ -149,7 +184,10 @@ impl Pool {
         let best = self
             .endpoints
             .iter()
-            .filter(|other| other.index != index && other.is_healthy() && !standings[other.index].wrong_chain)
+            .filter(|other| {
+                let Standing { wrong_chain, contradicts, .. } = standings[other.index];
+                other.index != index && other.is_healthy() && !wrong_chain && !contradicts
+            })
             .filter_map(|other| standings[other.index].head)
             .max();
         let trails = best.is_some_and(|best| head.saturating_add(self.lag_allowed) < best);
@@ -159,19 +197,17 @@ impl Pool {
     }
 
     /// Notes whether an endpoint is on the right chain.
-    pub fn record_chain(&self, index: usize, right: bool) -> ChainCheck {
+    pub fn record_chain(&self, index: usize, right: bool) -> Check {
         let standing = &mut self.standings()[index];
         standing.wrong_chain = !right;
-        let logged = &mut standing.wrong_logged;
-        if right {
-            let taken_back = logged.as_mut().map(|(_, taken_back)| std::mem::replace(taken_back, true));
-            return if taken_back == Some(false) { ChainCheck::RightAgain } else { ChainCheck::Right };
-        }
-        let news = logged.is_none_or(|(then, _)| then.elapsed() >= NEWS_INTERVAL);
-        if news {
-            *logged = Some((Instant::now(), false));
-        }
-        ChainCheck::Wrong { news }
+        standing.wrong_chain_news.check(right)
+    }
+
+    /// Notes whether an endpoint has the block up to which the history was read.
+    pub fn record_agreement(&self, index: usize, agrees: bool) -> Check {
+        let standing = &mut self.standings()[index];
+        standing.contradicts = !agrees;
+        standing.contradiction_news.check(agrees)
     }
 
     /// Counts on top of these, in the order of the configuration.
@@ -186,7 +222,8 @@ impl Pool {
         let standings = self.standings();
         let stats = |endpoint: &Arc<Endpoint>| {
             let mut stats = endpoint.stats();
-            let usable = !standings[endpoint.index].wrong_chain;
+            let Standing { wrong_chain, contradicts, .. } = standings[endpoint.index];
+            let usable = !wrong_chain && !contradicts;
             stats.healthy = stats.healthy.map(|healthy| healthy && usable);
             stats
         };
@@ -222,17 +259,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wrong_chain_is_news_once_however_often_it_comes_and_goes() {
         let pool = pool();
-        assert_eq!(pool.record_chain(0, true), ChainCheck::Right);
-        assert_eq!(pool.record_chain(0, false), ChainCheck::Wrong { news: true });
-        assert_eq!(pool.record_chain(0, true), ChainCheck::RightAgain);
+        assert_eq!(pool.record_chain(0, true), Check::Passed);
+        assert_eq!(pool.record_chain(0, false), Check::Failed { news: true });
+        assert_eq!(pool.record_chain(0, true), Check::PassedAgain);
         for _ in 0..5 {
-            assert_eq!(pool.record_chain(0, false), ChainCheck::Wrong { news: false });
-            assert_eq!(pool.record_chain(0, true), ChainCheck::Right);
+            assert_eq!(pool.record_chain(0, false), Check::Failed { news: false });
+            assert_eq!(pool.record_chain(0, true), Check::Passed);
         }
         tokio::time::advance(NEWS_INTERVAL).await;
-        assert_eq!(pool.record_chain(0, false), ChainCheck::Wrong { news: true });
-        assert_eq!(pool.record_chain(0, false), ChainCheck::Wrong { news: false });
-        assert_eq!(pool.record_chain(0, true), ChainCheck::RightAgain);
+        assert_eq!(pool.record_chain(0, false), Check::Failed { news: true });
+        assert_eq!(pool.record_chain(0, false), Check::Failed { news: false });
+        assert_eq!(pool.record_chain(0, true), Check::PassedAgain);
     }
 
     #[tokio::test(start_paused = true)]
@@ -247,6 +284,22 @@ mod tests {
         assert_eq!((second(0, 1000), second(0, 960)), (None, Some(2)));
         pool.endpoints[2].record_unproductive("test");
         assert_eq!(second(0, 960), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_contradicts_the_history_is_neither_asked_nor_measured_by() {
+        let pool = pool();
+        pool.record_agreement(1, false);
+        pool.record_head(1, 2000);
+        assert!(!pool.record_head(0, 1000));
+        assert_eq!(pool.second(0, 900).map(|endpoint| endpoint.index), Some(2));
+        pool.endpoints[0].record_unproductive("test");
+        pool.endpoints[2].record_unproductive("test");
+        assert!(pool.pick().is_none());
+        assert_eq!(pool.record_agreement(1, true), Check::PassedAgain);
+        assert_eq!(pool.pick().map(|endpoint| endpoint.index), Some(1));
+        assert!(pool.preferred_over(1).is_empty());
+        pool.endpoints[0].record_completed();
     }
 
     #[test]

@@ -163,6 +163,7 @@ pub(crate) fn unknown(network: &str) -> Snapshot {
         confirmed: None,
         reorgs: 0,
         panics: 0,
+        serving: None,
         endpoints: Vec::new(),
     }
 }

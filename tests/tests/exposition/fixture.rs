@@ -89,6 +89,7 @@ fn buffer() -> Snapshot {
         ),
         reorgs: 3,
         panics: 1,
+        serving: Some(0),
         explorer: Some("https://sepolia.etherscan.io".to_owned()),
         endpoints: vec![
             EndpointStats { healthy: Some(true), requests, durations, duration_sum: 61.75 },
@@ -170,6 +171,7 @@ fn well(network: &str, chain_id: u64) -> Snapshot {
         confirmed: None,
         reorgs: 0,
         panics: 0,
+        serving: None,
         endpoints: vec![EndpointStats::default()],
     }
 }
