@@ -5,6 +5,7 @@
 //! comes from a seed.
 
 mod answer;
+mod bulk;
 mod fault;
 mod logs;
 mod mixture;
@@ -200,6 +201,10 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
         // Whoever closes first: this proxy closes a connection only to reset it.
         let _ = stream.set_zero_linger();
         let shared = shared.clone();
+        if lock(&shared.mixture).faults.contains(&Fault::EndlessInterim) {
+            connections.spawn(bulk::interim(stream, move || shared.count(&Value::Null, true)));
+            continue;
+        }
         connections.spawn(async move {
             let service = service_fn(move |request| exchange(shared.clone(), request));
             // An error here is the reset that the fault asked for, or a client that went away.

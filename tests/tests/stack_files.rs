@@ -107,6 +107,7 @@ fn every_service_is_confined_and_watched() {
         );
         assert!(service["mem_limit"].is_string(), "{name}: no memory limit");
         assert!(service["pids_limit"].is_number(), "{name}: no limit on processes");
+        assert_eq!(service["ulimits"]["core"], 0, "{name}: core dumps hold secrets");
         assert!(service["logging"]["options"]["max-size"].is_string(), "{name}: an unbounded log");
         assert_eq!(service["restart"], "unless-stopped", "{name}: not started again");
         let in_image =

@@ -9,7 +9,7 @@ use procfs::{ProcResult, WithCurrentSystemInfo};
 
 use super::writer::Writer;
 use super::{Exporter, unix_seconds};
-use crate::log;
+use crate::{log, memory_limit};
 
 /// The exporter's own process.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,11 +33,13 @@ pub struct ProcessStats {
 }
 
 impl ProcessStats {
-    /// Reads `/proc/self`. An error means that there is no such file system, as outside Linux.
+    /// Reads `/proc/self`, and has the memory looked at. An error means that there is no such file system, as outside Linux.
     pub fn read() -> ProcResult<Self> {
         let process = Process::myself()?;
         let stat = process.stat()?;
         let limits = process.limits()?;
+        let resident_memory = stat.rss_bytes().get();
+        memory_limit::watch(resident_memory);
         let ticks = procfs::ticks_per_second() as f64;
         Ok(Self {
             cpu_seconds: (stat.utime + stat.stime) as f64 / ticks,
@@ -45,7 +47,7 @@ impl ProcessStats {
             max_fds: or_unlimited(limits.max_open_files.soft_limit),
             virtual_memory: stat.vsize,
             virtual_memory_max: or_unlimited(limits.max_address_space.soft_limit),
-            resident_memory: stat.rss_bytes().get(),
+            resident_memory,
             start_time: procfs::boot_time_secs()? as f64 + stat.starttime as f64 / ticks,
             threads: stat.num_threads.try_into().unwrap_or_default(),
         })

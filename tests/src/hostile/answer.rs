@@ -7,7 +7,7 @@ use web3::types::H160;
 use super::fault::Fault;
 use super::refusal::{Cap, Refusal, html};
 use super::transport::{LATE, pause};
-use super::{Shared, lock, logs, multicall, quantity, replica, silent};
+use super::{Shared, bulk, lock, logs, multicall, quantity, replica, silent};
 
 /// Every so many blocks one has more logs than [`Fault::LogsFull`] gives.
 const FULL: u64 = 8;
@@ -126,6 +126,7 @@ async fn one(shared: &Shared, fault: Fault, call: &Value, lagging: bool) -> Resu
         spoil_header(fault, result, *lock(&shared.contract));
     }
     spoil(fault, &mut answer);
+    bulk::mark(fault, method, &mut answer);
     Ok(Reply::Answer(answer))
 }
 

@@ -160,6 +160,11 @@ faults! {
     LogsHoles "logs-holes" Special "an index without the blocks below the newest 64 in which nothing was buffered"
     LogsPruned "logs-pruned" Special "no logs below the newest 200 blocks"
     ChainSwap "chain-swap" Special "a node of another chain answers"
+    TreeCode "tree-code" Special "`eth_getCode` answers with an array of objects, nearly 16 MiB of it"
+    TreeViews "tree-views" Special "`eth_call` answers with an array of objects, nearly 16 MiB of it"
+    TreeTimes "tree-timestamps" Special "a log carries such an array as its blockTimestamp"
+    Crumbs "one-byte-chunks" Special "nearly 16 MiB of an answer come in chunks of one byte"
+    EndlessInterim "endless-1xx" Special "interim answers (HTTP 103) come without end"
     FinalizedUnknown "finalized-unknown" Special "no block is known as safe or finalized"
 }
 

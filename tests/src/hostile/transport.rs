@@ -18,8 +18,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::answer::Outcome;
 use super::fault::Fault;
-use super::lock;
 use super::refusal::html;
+use super::{bulk, lock};
 
 /// What is sent.
 pub(super) type Body = BoxBody<Bytes, Cut>;
@@ -44,7 +44,8 @@ pub(super) async fn instead(fault: Fault) -> Option<Result<Response<Body>, Cut>>
     let page = |status, title| Some(Ok(respond(status, "text/html", html(title).into())));
     match fault {
         Fault::Hang => pending().await,
-        Fault::ResetBefore => Some(Err(Cut)),
+        // A connection from before this fault: the next one meets it.
+        Fault::ResetBefore | Fault::EndlessInterim => Some(Err(Cut)),
         Fault::HtmlOk => page(200, "Welcome"),
         Fault::BadGateway => page(502, "502 Bad Gateway"),
         Fault::Unavailable => page(503, "503 Service Temporarily Unavailable"),
@@ -85,8 +86,9 @@ pub(super) async fn send(
 ) -> Result<Response<Body>, Cut> {
     let Outcome { status, json, text } = outcome;
     let kind = if json { "application/json" } else { "text/html" };
-    let mut bytes = text.into_bytes();
+    let mut bytes = bulk::inflate(text).into_bytes();
     match fault {
+        Fault::Crumbs => return Ok(stream_of(bulk::crumbs(&String::from_utf8_lossy(&bytes)))),
         Fault::TruncatedJson => bytes.truncate(bytes.len() / 2),
         Fault::Garbage => lock(rng).fill(bytes.as_mut_slice()),
         Fault::BitFlips => {

@@ -30,6 +30,15 @@ pub enum Call {
         /// What must be ready before it.
         dependency: Option<H256>,
     },
+    /// Buffers so many transactions, whose ids count up from this one; whether they are new is not looked at.
+    BufferMany {
+        /// Id of the first.
+        first: u64,
+        /// How many.
+        number: u32,
+        /// When all of them should be executed, seconds since the Unix epoch.
+        scheduled: U256,
+    },
     /// Tries to make a transaction ready.
     Resolve(H256),
     /// Buffers a swap group of so many transactions, scheduled for now.
@@ -138,6 +147,10 @@ impl Contract {
                     return Err(Revert("Transaction exists"));
                 }
                 self.buffer(*tx_id, *scheduled, dependency, (0, 1), NONE, block).map(drop)
+            }
+            Call::BufferMany { first, number, scheduled } => {
+                let mut ids = (*first..).take(*number as usize).map(H256::from_low_u64_be);
+                ids.try_for_each(|id| self.buffer(id, *scheduled, NONE, (0, 1), NONE, block).map(drop))
             }
             Call::Resolve(id) => self.resolve(block.find(*id)?, block).map(drop),
             Call::Group { group_id, members, timeout } => {

@@ -1,6 +1,7 @@
 //! The hostile node itself, seen over a socket: every fault does what its line says, and nothing else.
 #![allow(clippy::unwrap_used)]
 
+mod bulk;
 mod mixtures;
 mod silent;
 
