@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, Endpoint, VARIABLES};
+use crate::config::{Config, Endpoint, VARIABLES, Variables};
 use crate::web::Access;
 use crate::{app, health, log};
 
@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
 fn run(options: &Options) -> ExitCode {
     // One that is not Unicode is of no use to a configuration.
     let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-    let env = env.collect();
+    let env: Variables = env.collect();
     let config = match Config::find(options.config_file.as_deref(), &env) {
         Ok(config) => config,
         Err(mistakes) => return fail(mistakes),
@@ -114,7 +114,7 @@ fn run(options: &Options) -> ExitCode {
     if options.config_check {
         return say(config.describe().trim_end());
     }
-    match app::serve(options, config, access) {
+    match app::serve(options, env, config, access) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => fail(problem),
     }

@@ -88,6 +88,17 @@ impl Config {
         }
     }
 
+    /// The configuration from where one was read before: a file that came or went elsewhere changes nothing.
+    ///
+    /// # Errors
+    /// What is wrong, a line each.
+    pub fn read_again(source: &Source, env: &Variables) -> Result<Self, Mistakes> {
+        match source {
+            Source::File(file) => Self::read(file, env),
+            Source::Environment => environment::read(env).map_err(Mistakes),
+        }
+    }
+
     fn read(file: &Path, env: &Variables) -> Result<Self, Mistakes> {
         let text = file::text(file);
         let config = text.map_err(|what| vec![(None, what)]).and_then(|text| Self::parse(&text, file, env));

@@ -2,7 +2,7 @@
 //!
 //! The modules in the order in which data passes through them; nothing imports from further down:
 //! config, rpc, chain, decode, plan, ledger, views, snapshot, state, follow, metrics, web. Around them: cli,
-//! app and supervise start and stop everything, log and progress report on it, health asks another process; text
+//! app, networks and supervise start and stop everything, log and progress report on it, health asks another process; text
 //! serves whoever shows words from outside.
 
 pub mod app;
@@ -15,6 +15,7 @@ pub mod health;
 pub mod ledger;
 pub mod log;
 pub mod metrics;
+mod networks;
 pub mod plan;
 pub mod progress;
 pub mod proof;

@@ -89,6 +89,22 @@ impl Snapshot {
             endpoints: vec![EndpointStats::default(); network.endpoints.len()],
         }
     }
+
+    /// What is known of a network while its task is down, for this reason: what was counted, and nothing of the
+    /// node.
+    pub(crate) fn without_node(&self, problem: String) -> Self {
+        let confirmed = self.confirmed.as_ref();
+        Self {
+            problem: Some(problem),
+            connected: false,
+            head: None,
+            views: Views::default(),
+            owner_expected: None,
+            sync_remaining: None,
+            confirmed: confirmed.map(|last| Confirmed { counts: last.counts.clone(), gauges: None }),
+            ..self.clone()
+        }
+    }
 }
 
 /// A block's number and time: the newest of the chain, or the processed one.

@@ -13,14 +13,14 @@ use hyper::header::{
     CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use tokio::sync::watch;
 
 pub use self::access::Access;
 use self::access::basic::Verdict;
 use self::limits::Peer;
 use self::scrape::Scrapes;
 pub use self::server::serve;
-pub use crate::metrics::Build;
-use crate::metrics::Reload;
+pub use crate::metrics::{Build, Reload};
 use crate::snapshot::{Feed, Snapshot};
 
 mod accept;
@@ -36,8 +36,8 @@ mod transaction;
 /// What is served.
 #[derive(Debug)]
 pub struct Site {
-    /// The networks, in the order of the configuration.
-    pub feeds: Vec<Feed>,
+    /// What is followed, which changes with the configuration.
+    pub followed: watch::Receiver<Followed>,
     /// Where the metrics are, for instance `/metrics`.
     pub telemetry_path: String,
     /// What was built.
@@ -46,10 +46,18 @@ pub struct Site {
     pub access: Arc<Access>,
 }
 
+/// The networks that are followed, and since when.
+#[derive(Debug)]
+pub struct Followed {
+    /// Where the snapshots of each arrive, in the order of the configuration.
+    pub feeds: Vec<Feed>,
+    /// How the last reading of the configuration went.
+    pub reload: Reload,
+}
+
 /// The site with what else an answer needs.
 struct Server {
     site: Site,
-    reload: Reload,
     scrapes: Scrapes,
 }
 
@@ -57,11 +65,7 @@ type Answer = Response<Full<Bytes>>;
 
 impl Server {
     fn new(site: Site) -> Self {
-        Self {
-            site,
-            reload: Reload { successful: true, last_success: SystemTime::now() },
-            scrapes: Scrapes::default(),
-        }
+        Self { site, scrapes: Scrapes::default() }
     }
 
     async fn respond<B>(&self, request: &Request<B>, peer: Peer) -> Answer {
@@ -128,7 +132,7 @@ impl Server {
     async fn metrics(&self, headers: &HeaderMap) -> Answer {
         let format = accept::negotiate(headers.get_all(ACCEPT));
         let gzip = accept::takes_gzip(headers.get_all(ACCEPT_ENCODING));
-        let exporter = (self.site.build, self.reload);
+        let exporter = (self.site.build, self.site.followed.borrow().reload);
         let Ok(body) = self.scrapes.body(self.snapshots(), exporter, format, gzip).await else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n");
         };
@@ -138,7 +142,7 @@ impl Server {
     }
 
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {
-        self.site.feeds.iter().map(|feed| Arc::clone(&feed.borrow())).collect()
+        self.site.followed.borrow().feeds.iter().map(|feed| Arc::clone(&feed.borrow())).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tesseract_exporter::ledger::Counts;
 use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot};
 use tesseract_exporter::views::Views;
-use tesseract_exporter::web::{Access, Build, Site, serve};
+use tesseract_exporter::web::{Access, Build, Followed, Reload, Site, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -35,8 +35,10 @@ impl Server {
         let feeds: Vec<_> =
             networks.into_iter().map(|network| watch::Sender::new(Arc::new(network))).collect();
         let (stop, shutdown) = watch::channel(false);
+        let reload = Reload { successful: true, last_success: SystemTime::now() };
+        let followed = Followed { feeds: feeds.iter().map(watch::Sender::subscribe).collect(), reload };
         let site = Site {
-            feeds: feeds.iter().map(watch::Sender::subscribe).collect(),
+            followed: watch::channel(followed).1,
             telemetry_path: "/metrics".into(),
             build: Build { version: "1.2.3", revision: "abcdef", rustc: "1.95.0" },
             access: Arc::clone(&access),
