@@ -77,7 +77,7 @@ async fn run(
     let mut networks = Networks::new(config.state_dir, bars);
     networks.set(config.networks);
     let reload = web::Reload { successful: true, last_success: SystemTime::now() };
-    let (follow, followed) = watch::channel(web::Followed { feeds: networks.feeds(), reload });
+    let (follow, followed) = watch::channel(web::Followed { sources: networks.sources(), reload });
     let access = Arc::new(access);
     let (stop, stopped) = watch::channel(false);
     let site = web::Site {
@@ -110,7 +110,7 @@ async fn run(
                 let read = read.unwrap_or_else(|error| Err(format!("reading it failed: {error}")));
                 let reload = apply(&mut networks, &config.source, read);
                 follow.send_modify(|followed| {
-                    followed.feeds = networks.feeds();
+                    followed.sources = networks.sources();
                     followed.reload.successful = reload.is_some();
                     followed.reload.last_success = reload.unwrap_or(followed.reload.last_success);
                 });

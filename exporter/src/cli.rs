@@ -172,7 +172,8 @@ fn listen_address(text: &str) -> Result<String, &'static str> {
 
 /// An absolute path that no other page has.
 fn telemetry_path(text: &str) -> Result<String, &'static str> {
-    let taken = matches!(text, "/" | "/health" | "/-/healthy" | "/-/ready") || text.starts_with("/runbooks/");
+    let taken = matches!(text, "/" | "/health" | "/-/healthy" | "/-/ready" | "/style.css" | "/runbooks")
+        || ["/runbooks/", "/networks/", "/tx/"].iter().any(|pages| text.starts_with(pages));
     if taken {
         return Err("another page has this path, expected one like /metrics");
     }
@@ -204,7 +205,19 @@ mod tests {
     #[test]
     fn paths() {
         assert_eq!(telemetry_path("/probe/metrics").as_deref(), Ok("/probe/metrics"));
-        for text in ["", "metrics", "/", "/health", "/runbooks/x", "/a?b", "/a b"] {
+        for text in [
+            "",
+            "metrics",
+            "/",
+            "/health",
+            "/runbooks/x",
+            "/runbooks",
+            "/tx/x",
+            "/networks/x",
+            "/style.css",
+            "/a?b",
+            "/a b",
+        ] {
             assert!(telemetry_path(text).is_err(), "{text}");
         }
     }

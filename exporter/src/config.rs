@@ -21,6 +21,7 @@ use web3::types::H160;
 
 pub use environment::{VARIABLES, Variables};
 pub use url::{Secret, Url};
+pub(crate) use value::checksummed;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "exporter.yml";

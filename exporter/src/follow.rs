@@ -373,19 +373,19 @@ impl Follower {
     }
 
     fn publish(&mut self) {
-        let ledger = &self.history.ledger;
+        let History { ledger, count_check: check, .. } = &self.history;
         let block = ledger.block();
         self.snapshot.processed = block.map(|block| Head { number: block.number, timestamp: block.time });
         self.snapshot.endpoints = self.pool.stats();
         self.snapshot.unproven = self.snapshot.synced.then(|| self.history.proof.unproven());
         self.snapshot.confirmed = self.snapshot.synced.then(|| {
             self.last_exposed = ledger.counts().at_least(&self.last_exposed);
-            let check = self.history.count_check;
             let gauges = Gauges {
                 pending: ledger.pending(),
                 oldest_pending: ledger.oldest_pending(),
                 next_deadline: ledger.next_deadline(),
                 newest: ledger.newest().clone(),
+                lives: ledger.lives(),
                 missing_events: check
                     .filter(|check| block.is_some_and(|block| block.number == check.block))
                     .map(|check| check.missing),

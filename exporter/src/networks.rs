@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Network;
+use crate::progress::Progress;
 use crate::snapshot::{Feed, Snapshot};
+use crate::web::Source;
 use crate::{follow, progress, state, supervise};
 
 /// What a network's numbers are until its task has published something, after its configuration changed.
@@ -32,6 +34,7 @@ pub(crate) struct Networks {
 struct Running {
     network: Network,
     feed: Feed,
+    progress: watch::Receiver<Option<Progress>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -56,9 +59,10 @@ impl Networks {
         self.state_dir.as_deref()
     }
 
-    /// Where the snapshots of each network arrive, in the order of the configuration.
-    pub(crate) fn feeds(&self) -> Vec<Feed> {
-        self.running.iter().map(|network| network.feed.clone()).collect()
+    /// Where each network's snapshots and progress arrive, in the order of the configuration.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        let source = |it: &Running| Source { feed: it.feed.clone(), progress: it.progress.clone() };
+        self.running.iter().map(source).collect()
     }
 
     /// Follows just these networks from now on.
@@ -110,12 +114,13 @@ impl Networks {
             last.map_or_else(|| Snapshot::unknown(&network), |last| last.without_node(CHANGED.into()));
         let (publish, feed) = watch::channel(Arc::new(first));
         let file = self.state_dir.as_deref().map(|dir| state::file(dir, &network.name));
-        let shown = progress::run(feed.clone(), self.bars.clone(), shutdown.clone());
+        let (report, progress) = watch::channel(None);
+        let shown = progress::run(feed.clone(), report, self.bars.clone(), shutdown.clone());
         let followed = follow_after(before, network.clone(), file, publish, shutdown);
         let task = tokio::spawn(async move {
             tokio::join!(shown, followed);
         });
-        self.running.push(Running { network, feed, stop, task });
+        self.running.push(Running { network, feed, progress, stop, task });
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use web3::types::{H160, H256, U256};
 
 use crate::config::Network;
-use crate::ledger::{Counts, Newest};
+use crate::ledger::{Counts, Lives, Newest};
 use crate::rpc::EndpointStats;
 use crate::views::Views;
 
@@ -126,7 +126,7 @@ pub struct Confirmed {
 }
 
 /// What may rise and fall with the processed block.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gauges {
     /// Buffered and not yet settled.
     pub pending: u64,
@@ -136,6 +136,8 @@ pub struct Gauges {
     pub next_deadline: Option<U256>,
     /// The newest failures and expiries.
     pub newest: Arc<Newest>,
+    /// What is known of single transactions.
+    pub lives: Lives,
     /// `transaction_count()` at the processed block minus the buffered events up to it.
     pub missing_events: Option<i64>,
 }

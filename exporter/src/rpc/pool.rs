@@ -186,8 +186,13 @@ impl Pool {
         let standings = self.standings();
         let stats = |endpoint: &Arc<Endpoint>| {
             let mut stats = endpoint.stats();
-            let usable = !standings[endpoint.index].wrong_chain;
-            stats.healthy = stats.healthy.map(|healthy| healthy && usable);
+            let Standing { wrong_chain, trails, .. } = standings[endpoint.index];
+            stats.healthy = stats.healthy.map(|healthy| healthy && !wrong_chain);
+            if wrong_chain {
+                stats.problem = Some("is on another chain".to_owned());
+            } else if trails && stats.problem.is_none() {
+                stats.problem = Some("its head trails the other endpoints".to_owned());
+            }
             stats
         };
         self.endpoints.iter().map(stats).collect()

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tesseract_exporter::ledger::Counts;
 use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot};
 use tesseract_exporter::views::Views;
-use tesseract_exporter::web::{Access, Build, Followed, Reload, Site, serve};
+use tesseract_exporter::web::{Access, Build, Followed, Reload, Site, Source, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -36,7 +36,11 @@ impl Server {
             networks.into_iter().map(|network| watch::Sender::new(Arc::new(network))).collect();
         let (stop, shutdown) = watch::channel(false);
         let reload = Reload { successful: true, last_success: SystemTime::now() };
-        let followed = Followed { feeds: feeds.iter().map(watch::Sender::subscribe).collect(), reload };
+        let source = |feed: &watch::Sender<Arc<Snapshot>>| Source {
+            feed: feed.subscribe(),
+            progress: watch::channel(None).1,
+        };
+        let followed = Followed { sources: feeds.iter().map(source).collect(), reload };
         let site = Site {
             followed: watch::channel(followed).1,
             telemetry_path: "/metrics".into(),
@@ -139,6 +143,7 @@ pub(crate) fn well(network: &str) -> Snapshot {
                 next_deadline: None,
                 newest: Default::default(),
                 missing_events: Some(0),
+                ..Gauges::default()
             }),
         }),
         ..unknown(network)
