@@ -62,7 +62,6 @@ pub(crate) struct State {
 #[derive(Clone, Debug)]
 struct Step {
     before: State,
-    recent_before: Arc<Recent>,
     /// Transactions as they were, in the order in which they were changed.
     changes: Vec<(H256, Option<Transaction>)>,
     /// What expired in it. Empty once the step is in the journal.
@@ -121,12 +120,7 @@ impl Ledger {
     /// Applies blocks in rising order, up to and including `end`, as one step; returns what expired in it.
     /// `windows` are those that were asked for because transactions had been buffered with a guessed one.
     pub fn apply(&mut self, windows: &[(H256, WindowRead)], blocks: &[Block], end: BlockRef) -> Vec<Expired> {
-        let mut step = Step {
-            before: self.state.clone(),
-            recent_before: self.recent.clone(),
-            changes: Vec::new(),
-            expired: Vec::new(),
-        };
+        let mut step = Step { before: self.state.clone(), changes: Vec::new(), expired: Vec::new() };
         for (id, window) in windows {
             let Some(pending) = self.known.get_pending(id) else { continue };
             let deadline = match (*window, pending.deadline) {
@@ -224,8 +218,9 @@ impl Ledger {
             for (id, before) in step.changes.into_iter().rev() {
                 self.known.set(id, before);
             }
-            (self.state, self.recent) = (step.before, step.recent_before);
+            self.state = step.before;
         }
+        Arc::make_mut(&mut self.recent).rewind(block);
         true
     }
 

@@ -27,7 +27,7 @@ pub struct Lives {
 }
 
 /// The newest failures and settlements of the blocks that were applied since the start, newest last. Copied
-/// before each step, so it holds pointers.
+/// while a snapshot still shows it, so it holds pointers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recent(VecDeque<Arc<Happened>>);
 
@@ -92,6 +92,12 @@ impl Recent {
             self.0.pop_front();
         }
         self.0.push_back(Arc::new(happened));
+    }
+
+    /// Forgets what happened after this block. What fell out meanwhile does not come back: it is the oldest, and
+    /// to keep it for each step would cost more than it tells.
+    pub(super) fn rewind(&mut self, block: u64) {
+        self.0.retain(|happened| happened.block <= block);
     }
 
     /// Newest first.

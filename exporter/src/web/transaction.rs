@@ -56,7 +56,7 @@ fn remembered() -> String {
     format!(
         "Of each network are remembered: every pending transaction (where more than {} wait, those nearest to their \
          deadline), the newest {} failures and settlements since the exporter started, and from before that the \
-         newest 16 failures and the newest 16 expiries. A network tells nothing before its first sync is done.",
+         newest 16 failures and the newest 16 expiries. A network tells nothing until its history was read.",
         count(MOST_WAITING),
         count(MOST_HAPPENED)
     )
