@@ -1,25 +1,26 @@
-//! Starts every task, and stops them all on SIGTERM or SIGINT.
+//! Starts every task, reads the configuration again on SIGHUP, and stops all on SIGTERM or SIGINT.
 //!
 //! Everything that can be refused is refused before the first task starts. Afterwards only a signal
-//! ends the process: a network that fails, or even panics, does not.
+//! ends the process: a network that fails, or even panics, does not, and neither does a configuration that
+//! turned bad.
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use indicatif::MultiProgress;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::cli::Options;
-use crate::config::{Config, Network};
-use crate::snapshot::Snapshot;
-use crate::{follow, log, progress, state, supervise, web};
+use crate::config::{Config, Source, Variables};
+use crate::networks::{Changes, Networks};
+use crate::{log, state, web};
 
 /// One task a network, and a server that waits for none of them.
 const WORKERS: usize = 2;
@@ -34,11 +35,11 @@ const BUILD: web::Build = web::Build {
     rustc: env!("TESSERACT_RUSTC"),
 };
 
-/// Runs until a signal.
+/// Runs until a signal. `env` is what the configuration was read with, and is read with again.
 ///
 /// # Errors
 /// One line: what kept it from starting.
-pub fn serve(options: &Options, config: Config, access: web::Access) -> Result<(), String> {
+pub fn serve(options: &Options, env: Variables, config: Config, access: web::Access) -> Result<(), String> {
     let logging = log::init(options.log_level, options.log_format);
     let logging = logging.map_err(|error| format!("cannot log: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -46,13 +47,14 @@ pub fn serve(options: &Options, config: Config, access: web::Access) -> Result<(
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let result = runtime.block_on(run(options, config, access, logging.bars.clone()));
+    let result = runtime.block_on(run(options, env, config, access, logging.bars.clone()));
     runtime.shutdown_timeout(BLOCKING_TIMEOUT);
     result
 }
 
 async fn run(
     options: &Options,
+    env: Variables,
     config: Config,
     access: web::Access,
     bars: Option<MultiProgress>,
@@ -67,39 +69,58 @@ async fn run(
     })?;
     let bound = listener.local_addr().map_err(|error| format!("cannot listen on {address}: {error}"))?;
 
-    let (stop, stopped) = watch::channel(false);
-    let mut tasks = JoinSet::new();
-    let mut feeds = Vec::new();
-    let networks = config.networks.len();
     if !config.unused_variables.is_empty() {
         tracing::info!(variables = config.unused_variables.join(", "), file = %config.source,
             "these TESSERACT_* variables are set but not used, as a configuration file is read");
     }
-    for network in config.networks {
-        let (publish, feed) = watch::channel(Arc::new(Snapshot::unknown(&network)));
-        let file = config.state_dir.as_deref().map(|dir| state::file(dir, &network.name));
-        tasks.spawn(progress::run(feed.clone(), bars.clone(), stopped.clone()));
-        tasks.spawn(keep_following(network, file, publish, stopped.clone()));
-        feeds.push(feed);
-    }
+    let number = config.networks.len();
+    let mut networks = Networks::new(config.state_dir, bars);
+    networks.set(config.networks);
+    let reload = web::Reload { successful: true, last_success: SystemTime::now() };
+    let (follow, followed) = watch::channel(web::Followed { sources: networks.sources(), reload });
+    let access = Arc::new(access);
+    let (stop, stopped) = watch::channel(false);
     let site = web::Site {
-        feeds,
+        followed,
         telemetry_path: options.telemetry_path.clone(),
         build: BUILD,
-        access: Arc::new(access),
+        access: Arc::clone(&access),
     };
     let mut server = tokio::spawn(web::serve(listener, site, stopped));
-    tracing::info!(address = %bound, networks, configuration = %config.source, version = BUILD.version,
-        revision = BUILD.revision, "listening");
+    tracing::info!(address = %bound, networks = number, configuration = %config.source,
+        version = BUILD.version, revision = BUILD.revision, "listening");
 
-    tokio::select! {
-        signal = signals.next() => tracing::info!(signal, "stopping"),
-        _ = &mut server => return Err("the web server ended by itself".to_owned()),
+    let mut reading: Option<Reading> = None;
+    loop {
+        tokio::select! {
+            signal = stop_signal(&mut signals.terminate, &mut signals.interrupt) => {
+                tracing::info!(signal, "stopping");
+                break;
+            }
+            _ = &mut server => return Err("the web server ended by itself".to_owned()),
+            // One that comes while the files are being read waits: what is read may be older than it.
+            _ = signals.hangup.recv(), if reading.is_none() => {
+                let (source, env, access) = (config.source.clone(), env.clone(), Arc::clone(&access));
+                let state_dir = networks.state_dir().map(Path::to_owned);
+                // A disk may be slow.
+                reading = Some(spawn_blocking(move || read_again(&source, &env, state_dir.as_deref(), &access)));
+            }
+            read = ended(&mut reading) => {
+                reading = None;
+                let read = read.unwrap_or_else(|error| Err(format!("reading it failed: {error}")));
+                let reload = apply(&mut networks, &config.source, read);
+                follow.send_modify(|followed| {
+                    followed.sources = networks.sources();
+                    followed.reload.successful = reload.is_some();
+                    followed.reload.last_success = reload.unwrap_or(followed.reload.last_success);
+                });
+            }
+        }
     }
-    // No receiver is left where every task has ended already.
+    // No receiver is left where the server has ended already.
     let _ = stop.send(true);
     let all = async {
-        while tasks.join_next().await.is_some() {}
+        networks.stop().await;
         // Its panic was logged.
         let _ = server.await;
     };
@@ -110,15 +131,52 @@ async fn run(
     Ok(())
 }
 
-/// Follows a network until `shutdown`, restarting after a panic.
-async fn keep_following(
-    network: Network,
-    file: Option<PathBuf>,
-    publish: watch::Sender<Arc<Snapshot>>,
-    shutdown: watch::Receiver<bool>,
-) {
-    let start = |last| follow::run(network.clone(), file.clone(), last, publish.clone(), shutdown.clone());
-    supervise::keep_running(&publish, shutdown.clone(), start).await;
+/// A configuration that is being read, on a thread that may wait for a disk.
+type Reading = JoinHandle<Result<Config, String>>;
+
+/// The end of a reading; never, where there is none.
+async fn ended(reading: &mut Option<Reading>) -> Result<Result<Config, String>, JoinError> {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads the configuration where it was read before, and the web configuration.
+///
+/// # Errors
+/// Every mistake on a line of its own; nothing has changed then.
+fn read_again(
+    source: &Source,
+    env: &Variables,
+    state_dir: Option<&Path>,
+    access: &web::Access,
+) -> Result<Config, String> {
+    let config = Config::read_again(source, env).map_err(|mistakes| mistakes.to_string())?;
+    if config.state_dir.as_deref() != state_dir {
+        // The lock on the directory, and what other exporters may use, hang on it.
+        return Err(format!("{source}: state_dir is another one; restart to change that"));
+    }
+    access.reload()?;
+    Ok(config)
+}
+
+/// Takes a configuration over, or logs why not; returns when it was taken over.
+fn apply(networks: &mut Networks, source: &Source, read: Result<Config, String>) -> Option<SystemTime> {
+    match read {
+        Ok(config) => {
+            let Changes { started, stopped, changed, unchanged } = networks.set(config.networks);
+            tracing::info!(configuration = %source, started = started.join(", "), stopped = stopped.join(", "),
+                changed = changed.join(", "), unchanged, "SIGHUP: the configuration was reread");
+            Some(SystemTime::now())
+        }
+        Err(mistakes) => {
+            for mistake in mistakes.lines() {
+                tracing::error!(mistake, "SIGHUP: the configuration is refused, the last one stays");
+            }
+            None
+        }
+    }
 }
 
 struct Signals {
@@ -135,17 +193,12 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
         })
     }
+}
 
-    /// The name of the next one that stops the process. A hangup must not: it is answered in the log.
-    async fn next(&mut self) -> &'static str {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return "SIGTERM",
-                _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => tracing::warn!(
-                    "SIGHUP: this version does not reread its configuration; restart it to apply a new one"
-                ),
-            }
-        }
+/// The name of the next signal that stops the process.
+async fn stop_signal(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{Config, Endpoint, VARIABLES};
+use crate::config::{Config, Endpoint, VARIABLES, Variables};
 use crate::web::Access;
 use crate::{app, health, log};
 
@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
 fn run(options: &Options) -> ExitCode {
     // One that is not Unicode is of no use to a configuration.
     let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-    let env = env.collect();
+    let env: Variables = env.collect();
     let config = match Config::find(options.config_file.as_deref(), &env) {
         Ok(config) => config,
         Err(mistakes) => return fail(mistakes),
@@ -114,7 +114,7 @@ fn run(options: &Options) -> ExitCode {
     if options.config_check {
         return say(config.describe().trim_end());
     }
-    match app::serve(options, config, access) {
+    match app::serve(options, env, config, access) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => fail(problem),
     }
@@ -172,7 +172,8 @@ fn listen_address(text: &str) -> Result<String, &'static str> {
 
 /// An absolute path that no other page has.
 fn telemetry_path(text: &str) -> Result<String, &'static str> {
-    let taken = matches!(text, "/" | "/health" | "/-/healthy" | "/-/ready") || text.starts_with("/runbooks/");
+    let taken = matches!(text, "/" | "/health" | "/-/healthy" | "/-/ready" | "/style.css" | "/runbooks")
+        || ["/runbooks/", "/networks/", "/tx/"].iter().any(|pages| text.starts_with(pages));
     if taken {
         return Err("another page has this path, expected one like /metrics");
     }
@@ -204,7 +205,19 @@ mod tests {
     #[test]
     fn paths() {
         assert_eq!(telemetry_path("/probe/metrics").as_deref(), Ok("/probe/metrics"));
-        for text in ["", "metrics", "/", "/health", "/runbooks/x", "/a?b", "/a b"] {
+        for text in [
+            "",
+            "metrics",
+            "/",
+            "/health",
+            "/runbooks/x",
+            "/runbooks",
+            "/tx/x",
+            "/networks/x",
+            "/style.css",
+            "/a?b",
+            "/a b",
+        ] {
             assert!(telemetry_path(text).is_err(), "{text}");
         }
     }

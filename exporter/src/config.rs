@@ -21,6 +21,7 @@ use web3::types::H160;
 
 pub use environment::{VARIABLES, Variables};
 pub use url::{Secret, Url};
+pub(crate) use value::checksummed;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "exporter.yml";
@@ -85,6 +86,17 @@ impl Config {
             Some(file) => Self::read(file, env),
             None if std::fs::symlink_metadata(default).is_ok() => Self::read(default, env),
             None => environment::read(env).map_err(Mistakes),
+        }
+    }
+
+    /// The configuration from where one was read before: a file that came or went elsewhere changes nothing.
+    ///
+    /// # Errors
+    /// What is wrong, a line each.
+    pub fn read_again(source: &Source, env: &Variables) -> Result<Self, Mistakes> {
+        match source {
+            Source::File(file) => Self::read(file, env),
+            Source::Environment => environment::read(env).map_err(Mistakes),
         }
     }
 

@@ -10,6 +10,7 @@ mod heap;
 mod index;
 mod known;
 mod newest;
+mod recent;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use web3::types::{H256, U256};
 pub use counts::{BUCKETS, Counts, Exemplar, Histogram, Outcome};
 use known::Known;
 pub use newest::{Expiry, Failure, Newest};
+pub use recent::{Happened, Lives, MOST_HAPPENED, MOST_WAITING, Recent, Took, Waiting, What};
 pub(crate) use transaction::{Deadline, Pending, Settled, Transaction};
 
 use crate::chain::BlockRef;
@@ -39,6 +41,7 @@ const LARGEST_JOURNAL: usize = 1 << 12;
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     state: State,
+    recent: Arc<Recent>,
     known: Known,
     /// How to take back the newest steps, oldest first. Not saved: a restart begins without.
     journal: VecDeque<Step>,
@@ -217,6 +220,7 @@ impl Ledger {
             }
             self.state = step.before;
         }
+        Arc::make_mut(&mut self.recent).rewind(block);
         true
     }
 
@@ -244,6 +248,12 @@ impl Ledger {
     /// The newest failures and expiries.
     pub fn newest(&self) -> &Arc<Newest> {
         &self.state.newest
+    }
+
+    /// What waits, and what failed or settled last.
+    pub fn lives(&self) -> Lives {
+        let waiting = self.known.waiting(self.state.window, MOST_WAITING);
+        Lives { recent: self.recent.clone(), waiting }
     }
 
     /// Buffered and not yet settled.
@@ -274,7 +284,7 @@ impl Ledger {
 
     /// A saved ledger without its transactions, but with room for them.
     pub(crate) fn restored(state: State, pending: usize, settled: usize) -> Self {
-        Self { state, known: Known::with_capacity(pending, settled), journal: VecDeque::new() }
+        Self { state, known: Known::with_capacity(pending, settled), ..Self::default() }
     }
 
     /// One of its transactions.
@@ -292,7 +302,11 @@ impl Ledger {
             }
             Event::Ready { tx_id } => {
                 counts.ready += 1;
-                if let Some(transaction) = self.known.get(tx_id) {
+                let transaction = self.known.get(tx_id);
+                let took = transaction.map(|it| Took::new(it.settled(), block.time));
+                self.note(*tx_id, What::Ready(took), block, block.time, Some(*tx_hash));
+                let counts = Arc::make_mut(&mut self.state.counts);
+                if let Some(transaction) = transaction {
                     counts.measure(*tx_id, transaction.settled(), block.time);
                     self.settle(*tx_id, Outcome::Ready, block, step);
                     self.change(*tx_id, None, step);
@@ -300,11 +314,13 @@ impl Ledger {
             }
             Event::Failed { tx_id, reason, class } => {
                 counts.failed[*class as usize] += 1;
+                let reason: Arc<str> = reason.as_str().into();
+                self.note(*tx_id, What::Failed(*class, reason.clone()), block, block.time, Some(*tx_hash));
                 Arc::make_mut(&mut self.state.newest).failed(Failure {
                     tx_id: *tx_id,
                     tx_hash: *tx_hash,
                     class: *class,
-                    reason: reason.as_str().into(),
+                    reason,
                     timestamp: block.time,
                 });
                 let late = |pending: Pending| pending.is_late(block.time, block.window);
@@ -326,13 +342,16 @@ impl Ledger {
     fn settle(&mut self, tx_id: H256, outcome: Outcome, block: &Block, step: &mut Step) {
         let Some(pending) = self.known.get_pending(&tx_id) else { return };
         Arc::make_mut(&mut self.state.counts).settled[outcome as usize] += 1;
+        let deadline = pending.deadline(block.window).and_then(|deadline| u64::try_from(deadline).ok());
+        // Proven by a log, whatever is known of its deadline: it passed before that block.
+        let deadline = deadline.map_or(block.time, |deadline| deadline.min(block.time));
+        if outcome == Outcome::Expired {
+            self.note(tx_id, What::Expired, block, deadline, None);
+        }
         self.change(tx_id, Some(Transaction::Settled(pending.settled())), step);
         if outcome != Outcome::Expired {
             return;
         }
-        let deadline = pending.deadline(block.window).and_then(|deadline| u64::try_from(deadline).ok());
-        // Proven by a log, whatever is known of its deadline: it passed before that block.
-        let deadline = deadline.map_or(block.time, |deadline| deadline.min(block.time));
         let since = match pending.deadline {
             Deadline::Floating => self.state.other_window_until.max(pending.buffered),
             _ => pending.buffered,
@@ -345,6 +364,14 @@ impl Ledger {
             at: deadline.max(since),
         });
         step.expired.push(Expired { tx_id, tx_hash, deadline, block: block.number });
+    }
+
+    /// Remembers what happened to a transaction, before that changes it.
+    fn note(&mut self, tx_id: H256, what: What, block: &Block, time: u64, tx_hash: Option<H256>) {
+        let pending = self.known.get_pending(&tx_id);
+        let before = pending.map(|pending| Waiting::new(tx_id, &pending, block.window));
+        let happened = Happened { tx_id, what, block: block.number, time, tx_hash, before };
+        Arc::make_mut(&mut self.recent).push(happened);
     }
 
     fn change(&mut self, id: H256, to: Option<Transaction>, step: &mut Step) {

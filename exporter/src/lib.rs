@@ -2,8 +2,8 @@
 //!
 //! The modules in the order in which data passes through them; nothing imports from further down:
 //! config, rpc, chain, decode, plan, ledger, views, snapshot, state, follow, metrics, web. Around them: cli,
-//! app and supervise start and stop everything, log and progress report on it, health asks another process; memory_limit warns;
-//! text serves whoever shows words from outside.
+//! app, networks and supervise start and stop everything, log and progress report on it, health asks another process;
+//! memory_limit warns; text serves whoever shows words from outside.
 
 pub mod app;
 pub mod chain;
@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod log;
 mod memory_limit;
 pub mod metrics;
+mod networks;
 pub mod plan;
 pub mod progress;
 pub mod proof;

@@ -16,8 +16,13 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// Shows the progress of one network until `shutdown` becomes true or a sender is gone.
 ///
-/// Bars are drawn where `bars` is given, otherwise lines are logged.
-pub async fn run(mut feed: Feed, bars: Option<MultiProgress>, mut shutdown: watch::Receiver<bool>) {
+/// Bars are drawn where `bars` is given, otherwise lines are logged. Either way `publish` gets how fast it goes.
+pub async fn run(
+    mut feed: Feed,
+    publish: watch::Sender<Option<Progress>>,
+    bars: Option<MultiProgress>,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut catching_up: Option<CatchingUp> = None;
@@ -33,20 +38,26 @@ pub async fn run(mut feed: Feed, bars: Option<MultiProgress>, mut shutdown: watc
         let snapshot = feed.borrow_and_update().clone();
         let Some(now) = Point::of(&snapshot) else {
             catching_up = None;
+            publish.send_replace(None);
             continue;
         };
         let run = catching_up.get_or_insert_with(|| {
             ticks.reset();
             CatchingUp { start: now, last: now, bar: None }
         });
+        if tick {
+            let progress = Progress::between(run.start, run.last, now);
+            if bars.is_none() {
+                now.log(&snapshot.network, &progress);
+            }
+            publish.send_replace(Some(progress));
+            run.last = now;
+        }
         if let Some(bars) = &bars {
             if run.bar.is_none() && (tick || !snapshot.synced) {
                 run.bar = Some(new_bar(bars, &snapshot.network));
             }
             run.draw(now);
-        } else if tick {
-            now.log(&snapshot.network, &Progress::between(run.start, run.last, now));
-            run.last = now;
         }
     }
 }
@@ -114,14 +125,15 @@ impl Point {
     }
 }
 
-#[derive(Debug, PartialEq)]
-struct Progress {
-    /// Blocks since the start.
-    done: u64,
-    /// Blocks a second since the last line, to one decimal.
-    per_second: f64,
+/// How fast catching up goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Blocks since it began.
+    pub done: u64,
+    /// Blocks a second in the last 5 s, to one decimal.
+    pub per_second: f64,
     /// At that rate; not known while nothing moves.
-    seconds_left: Option<u64>,
+    pub seconds_left: Option<u64>,
 }
 
 impl Progress {

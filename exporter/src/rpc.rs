@@ -118,6 +118,8 @@ pub const DURATION_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 pub struct EndpointStats {
     /// Its last use succeeded, and it is on the right chain; `None` before the first use.
     pub healthy: Option<bool>,
+    /// Why it is not used, or only where no other is; without secrets.
+    pub problem: Option<String>,
     /// Requests by method, then by [`Outcome`] in the order of [`Outcome::ALL`].
     pub requests: Vec<(&'static str, [u64; Outcome::ALL.len()])>,
     /// HTTP exchanges by duration, not cumulative; the last has no upper bound.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use web3::types::{H160, H256, U256};
 
 use crate::config::Network;
-use crate::ledger::{Counts, Newest};
+use crate::ledger::{Counts, Lives, Newest};
 use crate::rpc::EndpointStats;
 use crate::views::Views;
 
@@ -92,6 +92,22 @@ impl Snapshot {
             endpoints: vec![EndpointStats::default(); network.endpoints.len()],
         }
     }
+
+    /// What is known of a network while its task is down, for this reason: what was counted, and nothing of the
+    /// node.
+    pub(crate) fn without_node(&self, problem: String) -> Self {
+        let confirmed = self.confirmed.as_ref();
+        Self {
+            problem: Some(problem),
+            connected: false,
+            head: None,
+            views: Views::default(),
+            owner_expected: None,
+            sync_remaining: None,
+            confirmed: confirmed.map(|last| Confirmed { counts: last.counts.clone(), gauges: None }),
+            ..self.clone()
+        }
+    }
 }
 
 /// A block's number and time: the newest of the chain, or the processed one.
@@ -113,7 +129,7 @@ pub struct Confirmed {
 }
 
 /// What may rise and fall with the processed block.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gauges {
     /// Buffered and not yet settled.
     pub pending: u64,
@@ -123,6 +139,8 @@ pub struct Gauges {
     pub next_deadline: Option<U256>,
     /// The newest failures and expiries.
     pub newest: Arc<Newest>,
+    /// What is known of single transactions.
+    pub lives: Lives,
     /// `transaction_count()` at the processed block minus the buffered events up to it.
     pub missing_events: Option<i64>,
 }

@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::snapshot::Snapshot;
-use crate::views::Views;
 
 /// How long a network rests after its task panicked.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
@@ -31,16 +30,17 @@ struct Watched {
 
 /// Runs `start` until it ends by itself or `shutdown` becomes true, again and again after a panic.
 ///
-/// `start` is given what was published last, after a panic: counters go on from there.
+/// `start` is given what was published last, `last` at first and then after each panic: counters go on from
+/// there.
 pub(crate) async fn keep_running<F>(
     publish: &watch::Sender<Arc<Snapshot>>,
     mut shutdown: watch::Receiver<bool>,
+    mut last: Option<Arc<Snapshot>>,
     start: impl Fn(Option<Arc<Snapshot>>) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
     let network = publish.borrow().network.clone();
-    let mut last = None;
     loop {
         let watched = Arc::new(Watched { network: network.clone(), location: OnceLock::new() });
         let task = WATCHED.scope(watched.clone(), start(last.take()));
@@ -84,22 +84,13 @@ pub(crate) fn log_panic(panic: &PanicHookInfo<'_>) {
     tracing::error!(network = network.ok(), location, reason, "a bug: a task panicked");
 }
 
-/// What is known of a network while its task is down: what was counted, and nothing of the node.
+/// What is shown of a network until its task goes on.
 fn after_panic(last: &Snapshot, location: &str) -> Snapshot {
-    let mut snapshot = last.clone();
-    snapshot.panics += 1;
-    snapshot.problem = Some(format!(
+    let mut snapshot = last.without_node(format!(
         "a bug: the network's task panicked at {location}; restarting in {} s",
         RESTART_PAUSE.as_secs()
     ));
-    snapshot.connected = false;
-    snapshot.head = None;
-    snapshot.views = Views::default();
-    snapshot.owner_expected = None;
-    snapshot.sync_remaining = None;
-    if let Some(confirmed) = &mut snapshot.confirmed {
-        confirmed.gauges = None;
-    }
+    snapshot.panics += 1;
     snapshot
 }
 
@@ -159,7 +150,7 @@ mod tests {
                 assert!(!shown.connected && shown.head.is_none());
             }
         };
-        tokio::join!(keep_running(&publish, shutdown, start), seen);
+        tokio::join!(keep_running(&publish, shutdown, None, start), seen);
         let last = publish.borrow();
         assert_eq!((last.panics, last.confirmed.as_ref().unwrap().counts.buffered), (2, 3));
         assert_eq!(last.problem, None);
@@ -175,7 +166,7 @@ mod tests {
             feed.wait_for(|now| now.panics == 1).await.unwrap();
             stop.send_replace(true);
         };
-        tokio::join!(keep_running(&publish, shutdown, start), seen);
+        tokio::join!(keep_running(&publish, shutdown, None, start), seen);
         assert_eq!(publish.borrow().panics, 1);
     }
 }

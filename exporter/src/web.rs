@@ -10,34 +10,40 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use tokio::sync::watch;
 
 pub use self::access::Access;
 use self::access::basic::Verdict;
 use self::limits::Peer;
+use self::pages::Refresh;
 use self::scrape::Scrapes;
 pub use self::server::serve;
-pub use crate::metrics::Build;
-use crate::metrics::Reload;
+pub use crate::metrics::{Build, Reload};
+use crate::progress::Progress;
 use crate::snapshot::{Feed, Snapshot};
 
 mod accept;
 mod access;
 mod health;
+mod life;
 mod limits;
 mod pages;
 mod pulse;
 mod scrape;
 mod server;
+mod state;
 mod transaction;
+mod words;
 
 /// What is served.
 #[derive(Debug)]
 pub struct Site {
-    /// The networks, in the order of the configuration.
-    pub feeds: Vec<Feed>,
+    /// What is followed, which changes with the configuration.
+    pub followed: watch::Receiver<Followed>,
     /// Where the metrics are, for instance `/metrics`.
     pub telemetry_path: String,
     /// What was built.
@@ -46,10 +52,33 @@ pub struct Site {
     pub access: Arc<Access>,
 }
 
+/// The networks that are followed, and since when.
+#[derive(Debug)]
+pub struct Followed {
+    /// In the order of the configuration.
+    pub sources: Vec<Source>,
+    /// How the last reading of the configuration went.
+    pub reload: Reload,
+}
+
+/// Where what is known of one network arrives.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its snapshots.
+    pub feed: Feed,
+    /// How fast it catches up; `None` while it does not.
+    pub progress: watch::Receiver<Option<Progress>>,
+}
+
+/// What is known of one network now.
+struct View {
+    snapshot: Arc<Snapshot>,
+    progress: Option<Progress>,
+}
+
 /// The site with what else an answer needs.
 struct Server {
     site: Site,
-    reload: Reload,
     scrapes: Scrapes,
 }
 
@@ -57,11 +86,7 @@ type Answer = Response<Full<Bytes>>;
 
 impl Server {
     fn new(site: Site) -> Self {
-        Self {
-            site,
-            reload: Reload { successful: true, last_success: SystemTime::now() },
-            scrapes: Scrapes::default(),
-        }
+        Self { site, scrapes: Scrapes::default() }
     }
 
     async fn respond<B>(&self, request: &Request<B>, peer: Peer) -> Answer {
@@ -74,9 +99,7 @@ impl Server {
             _ => Some(Verdict::Granted),
         };
         let mut answer = match verdict {
-            Some(Verdict::Granted) => {
-                self.answer(request.method(), request.uri().path(), request.headers()).await
-            }
+            Some(Verdict::Granted) => self.answer(request.method(), request.uri(), request.headers()).await,
             Some(Verdict::Denied) => {
                 let challenge = "Basic realm=\"tesseract-exporter\", charset=\"UTF-8\"";
                 with(
@@ -97,30 +120,40 @@ impl Server {
         answer
     }
 
-    async fn answer(&self, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
+    async fn answer(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Answer {
         // hyper leaves the body of an answer to HEAD out, and its length in.
         if method != Method::GET && method != Method::HEAD {
             return with(text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n"), ALLOW, "GET, HEAD");
         }
+        let (path, refresh) = (uri.path(), Refresh::wanted(uri.query()));
         if path == self.site.telemetry_path {
             return self.metrics(headers).await;
         }
         match path {
-            "/" => html(pages::home(&self.site)),
+            "/" => html(StatusCode::OK, pages::home(&self.site, &self.views(), refresh, SystemTime::now())),
+            "/style.css" => answer(StatusCode::OK, "text/css; charset=utf-8", pages::STYLE),
             "/health" => health::health(&self.snapshots(), SystemTime::now()),
             "/-/healthy" => text(StatusCode::OK, "healthy\n"),
             "/-/ready" => health::ready(&self.snapshots(), SystemTime::now()),
-            "/runbooks/" => html(pages::runbooks()),
-            _ => self.page(path, headers),
+            "/runbooks" => {
+                with(text(StatusCode::PERMANENT_REDIRECT, "see runbooks/\n"), LOCATION, "runbooks/")
+            }
+            "/runbooks/" => html(StatusCode::OK, pages::runbooks()),
+            _ => self.page(path, refresh, headers),
         }
     }
 
-    fn page(&self, path: &str, headers: &HeaderMap) -> Answer {
+    fn page(&self, path: &str, refresh: Refresh, headers: &HeaderMap) -> Answer {
         if let Some(id) = path.strip_prefix("/tx/") {
-            return transaction::answer_for(id, headers, &self.snapshots());
+            return transaction::answer_for(id, refresh, headers, &self.snapshots());
         }
-        match path.strip_prefix("/runbooks/").and_then(pages::runbook) {
-            Some(page) => html(page),
+        let network = path.strip_prefix("/networks/").and_then(|name| {
+            let views = self.views();
+            let view = views.iter().find(|view| view.snapshot.network == name)?;
+            Some(pages::network(view, refresh, SystemTime::now()))
+        });
+        match network.or_else(|| path.strip_prefix("/runbooks/").and_then(pages::runbook)) {
+            Some(page) => html(StatusCode::OK, page),
             None => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
@@ -128,7 +161,7 @@ impl Server {
     async fn metrics(&self, headers: &HeaderMap) -> Answer {
         let format = accept::negotiate(headers.get_all(ACCEPT));
         let gzip = accept::takes_gzip(headers.get_all(ACCEPT_ENCODING));
-        let exporter = (self.site.build, self.reload);
+        let exporter = (self.site.build, self.site.followed.borrow().reload);
         let Ok(body) = self.scrapes.body(self.snapshots(), exporter, format, gzip).await else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n");
         };
@@ -138,7 +171,16 @@ impl Server {
     }
 
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {
-        self.site.feeds.iter().map(|feed| Arc::clone(&feed.borrow())).collect()
+        let followed = self.site.followed.borrow();
+        followed.sources.iter().map(|source| Arc::clone(&source.feed.borrow())).collect()
+    }
+
+    fn views(&self) -> Vec<View> {
+        let view = |source: &Source| View {
+            snapshot: Arc::clone(&source.feed.borrow()),
+            progress: *source.progress.borrow(),
+        };
+        self.site.followed.borrow().sources.iter().map(view).collect()
     }
 }
 
@@ -160,11 +202,11 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     answer(status, "text/plain; charset=utf-8", body)
 }
 
-fn html(body: String) -> Answer {
-    let mut answer = answer(StatusCode::OK, "text/html; charset=utf-8", body);
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-    answer.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    answer
+/// A page loads one style from here and nothing else: neither a script nor anything from elsewhere can run in it.
+fn html(status: StatusCode, body: String) -> Answer {
+    let policy = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+                  frame-ancestors 'none'";
+    with(answer(status, "text/html; charset=utf-8", body), CONTENT_SECURITY_POLICY, policy)
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {

@@ -169,6 +169,7 @@ fn snapshot(number: usize) -> Snapshot {
         next_deadline: ledger.next_deadline(),
         newest: ledger.newest().clone(),
         missing_events: Some(0),
+        ..Gauges::default()
     };
     let mut snapshot = Snapshot::unknown(&config.networks[0]);
     (snapshot.connected, snapshot.synced) = (true, true);

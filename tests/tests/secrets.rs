@@ -69,7 +69,9 @@ async fn no_way_to_fail_tells_a_key() {
     exporter.wait_for("the key is right", WITHIN, |now| now.get(well) == Some(1.0)).await;
 
     let mut told = String::new();
-    for path in ["/metrics", "/health", "/-/ready", "/-/healthy", "/", "/nowhere"] {
+    let pages = ["refused", "no-name", "no-tls", "well"].map(|name| format!("/networks/{name}"));
+    let paths = ["/metrics", "/health", "/-/ready", "/-/healthy", "/", "/nowhere"];
+    for path in paths.into_iter().chain(pages.iter().map(String::as_str)) {
         writeln!(told, "{path}: {}", exporter.get(path).await.text()).unwrap();
     }
     let openmetrics = [("accept", "application/openmetrics-text")];
@@ -131,7 +133,9 @@ async fn a_node_that_repeats_the_key_is_not_quoted() {
         exporter.wait_for_line(&network, WITHIN, quoted).await;
     }
     let mut told = exporter.log().join("\n");
-    for path in ["/metrics", "/health", "/-/ready", "/"] {
+    let pages = ways.iter().map(|(quote, pad)| format!("/networks/echo-{quote}-{pad}"));
+    for path in ["/metrics", "/health", "/-/ready", "/"].map(str::to_owned).into_iter().chain(pages) {
+        let path = path.as_str();
         write!(told, "\n{path}: {}", exporter.get(path).await.text()).unwrap();
     }
     for key in KEYS {

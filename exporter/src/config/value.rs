@@ -181,7 +181,7 @@ pub(super) fn address(written: &Written) -> Result<H160, String> {
 }
 
 /// An address with its EIP-55 checksum.
-pub(super) fn checksummed(address: &H160) -> String {
+pub(crate) fn checksummed(address: &H160) -> String {
     let digits = format!("{address:x}");
     let hash = keccak256(digits.as_bytes());
     let nibble = |at: usize| (hash[at / 2] >> if at.is_multiple_of(2) { 4 } else { 0 }) & 0xf;

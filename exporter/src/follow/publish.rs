@@ -67,6 +67,7 @@ impl Follower {
                 oldest_pending: ledger.oldest_pending(),
                 next_deadline: ledger.next_deadline(),
                 newest: ledger.newest().clone(),
+                lives: ledger.lives(),
                 missing_events: check
                     .filter(|check| block.is_some_and(|block| block.number == check.block))
                     .map(|check| check.missing),

@@ -123,7 +123,10 @@ impl Source {
             return Ok(raw);
         }
         let end = *fetch.blocks.end();
-        let numbers = headers_of(&fetch);
+        // Of blocks that are known the last one's header shows that who answers has them all.
+        let known = self.seen_in(&fetch).filter(|_| fetch.near_head && !self.thorough).unwrap_or_default();
+        let known: Vec<_> = known.iter().take(known.len().saturating_sub(1)).map(Seen::header).collect();
+        let numbers = if known.is_empty() { headers_of(&fetch) } else { vec![end] };
         let mut calls: Vec<Call> = numbers.iter().map(|number| header_call(*number)).collect();
         calls.extend(self.state_calls(end));
         calls.extend(self.unbound.map(|_| chain_call()));
@@ -132,6 +135,7 @@ impl Source {
         let mut answers = match self.endpoint.send_batched(&calls, numbers.len() - 1).await {
             Batched::Answered(answers) => answers,
             Batched::Refused(why) => {
+                let numbers = headers_of(&fetch);
                 let raw = self.read_unbatched(fetch, &numbers).await?;
                 self.endpoint.record_refused_batch(calls.len(), &why);
                 return Ok(raw);
@@ -147,7 +151,7 @@ impl Source {
             check_chain(answers.pop().unwrap_or_else(no_answer), expected)?;
         }
         let state = answers.split_off(numbers.len());
-        let headers = read_headers(answers, &numbers)?;
+        let headers = [known, read_headers(answers, &numbers)?].concat();
         let [window, count] = self.state_at_end(state, end, !logs.is_empty())?;
         Ok(RawRange { fetch, headers, logs, window, count })
     }

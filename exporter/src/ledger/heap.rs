@@ -4,6 +4,9 @@
 //! Eight bytes a record, four here and four in the record. A `BTreeSet` of keys and numbers takes about
 //! thirty-five when it is filled in rising order.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 /// Records as one heap sees them: in what order, and where each notes its index.
 pub(super) trait Order {
     /// Whether the first record comes before the second.
@@ -61,6 +64,19 @@ impl Heap {
                 found.push(record);
                 todo.extend([2 * index + 1, 2 * index + 2]);
             }
+        }
+        found
+    }
+
+    /// The first records, at most so many, by a key that has the order of the heap. Looks at three times as many at
+    /// most.
+    pub(super) fn first_of<K: Ord>(&self, most: usize, key: impl Fn(u32) -> K) -> Vec<u32> {
+        let entry = |index: usize| self.0.get(index).map(|record| Reverse((key(*record), index)));
+        let mut found = Vec::new();
+        let mut next: BinaryHeap<_> = entry(0).into_iter().collect();
+        while let Some(Reverse((_, index))) = next.pop().filter(|_| found.len() < most) {
+            found.push(self.0[index]);
+            next.extend([2 * index + 1, 2 * index + 2].into_iter().filter_map(entry));
         }
         found
     }

@@ -6,28 +6,31 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use web3::types::{H256, U256};
 
 use super::heap::{Heap, number, shrink};
 use super::index::Index;
+use super::recent::Waiting;
 use super::record::{ByAge, ByDeadline, Records};
 use super::transaction::{Deadline, Pending, Settled, Transaction};
 
 /// All transactions that are not ready.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
-    pending: Waiting,
+    pending: Queue,
     settled: Kept,
 }
 
 impl Known {
     /// Room for these numbers of pending and settled ones, so that filling it moves nothing.
     pub(super) fn with_capacity(pending: usize, settled: usize) -> Self {
-        let pending = Waiting {
+        let pending = Queue {
             records: Records::with_capacity(pending),
             index: Index::with_capacity(pending),
             by_age: Heap::with_capacity(pending),
-            ..Waiting::default()
+            ..Queue::default()
         };
         let settled = Kept { all: Vec::with_capacity(settled), index: Index::with_capacity(settled) };
         Self { pending, settled }
@@ -71,6 +74,23 @@ impl Known {
         self.pending.next(window).map(|(deadline, _)| deadline)
     }
 
+    /// The pending ones by their deadlines, nearest first; where there are more than `most`, the nearest of those
+    /// with a deadline. Costs what is returned, and a logarithm.
+    pub(super) fn waiting(&self, window: Option<U256>, most: usize) -> Arc<[Waiting]> {
+        let Queue { records, floating, frozen, guessed, .. } = &self.pending;
+        let all: Vec<u32> = if records.len() <= most {
+            (0..number(records.len())).collect()
+        } else {
+            let deadline = |record| records.get(record).deadline(window);
+            [floating, frozen, guessed].iter().flat_map(|heap| heap.first_of(most, deadline)).collect()
+        };
+        let waiting = all.into_iter().map(|record| (records.id(record), records.get(record)));
+        let mut waiting: Vec<_> = waiting.map(|(id, pending)| Waiting::new(id, &pending, window)).collect();
+        waiting.sort_unstable_by_key(|it| (it.deadline.is_none(), it.deadline, it.tx_id));
+        waiting.truncate(most);
+        waiting.into()
+    }
+
     /// Of the pending ones whose deadline has passed at this time with this window, the one whose deadline
     /// passed first.
     pub(super) fn first_late(&self, time: u64, window: Option<U256>) -> Option<H256> {
@@ -81,7 +101,7 @@ impl Known {
     /// The pending ones whose guessed deadline has passed at this time; with `all`, also those that may be
     /// read before that.
     pub(super) fn guessed(&self, all: bool, time: u64) -> impl Iterator<Item = (H256, Pending)> {
-        let Waiting { records, frozen, guessed, .. } = &self.pending;
+        let Queue { records, frozen, guessed, .. } = &self.pending;
         let late = |record: u32| records.get(record).is_late(time, None);
         let unread = if all { guessed.all().to_vec() } else { guessed.while_true(late) };
         let found = unread.into_iter().chain(frozen.while_true(late));
@@ -103,7 +123,7 @@ impl Known {
 /// The pending ones. Each record stands in the heap by age, and but for those that never expire in one by
 /// deadline.
 #[derive(Clone, Debug, Default)]
-struct Waiting {
+struct Queue {
     records: Records,
     index: Index,
     by_age: Heap,
@@ -114,7 +134,7 @@ struct Waiting {
     guessed: Heap,
 }
 
-impl Waiting {
+impl Queue {
     fn find(&self, id: &H256) -> Option<u32> {
         self.index.find(id, |record| self.records.id(record))
     }

@@ -35,6 +35,8 @@ pub struct Endpoint {
 #[derive(Debug)]
 struct Memory {
     stats: EndpointStats,
+    /// How its last failure was logged.
+    failure: Option<String>,
     back_off: BackOff,
     batching: Batching,
     /// How many calls it answers in one exchange.
@@ -46,6 +48,7 @@ impl Endpoint {
     pub(super) fn new(index: usize, network: &config::Network, client: HttpClient) -> Self {
         let memory = Memory {
             stats: EndpointStats::default(),
+            failure: None,
             back_off: BackOff::default(),
             batching: Batching::default(),
             calls: Sizer::new(CALLS_AT_ONCE),
@@ -73,7 +76,9 @@ impl Endpoint {
     pub fn stats(&self) -> EndpointStats {
         let memory = self.memory();
         let used = !memory.stats.requests.is_empty();
-        EndpointStats { healthy: used.then(|| memory.back_off.is_healthy()), ..memory.stats.clone() }
+        let healthy = memory.back_off.is_healthy();
+        let problem = memory.failure.clone().filter(|_| !healthy);
+        EndpointStats { healthy: used.then_some(healthy), problem, ..memory.stats.clone() }
     }
 
     /// How many calls it refused for coming too fast.
@@ -130,6 +135,7 @@ impl Endpoint {
 
     /// Once for a row of failures: one that goes on for days must not fill a disk.
     fn log_failure(&self, news: News, error: &str) {
+        self.memory().failure = Some(error.to_owned());
         let (network, endpoint, url) = (&self.network, self.number(), self.url());
         if news == News::Failed {
             tracing::warn!(network, endpoint, %url, error, "endpoint failed");

@@ -222,9 +222,16 @@ impl Pool {
         let standings = self.standings();
         let stats = |endpoint: &Arc<Endpoint>| {
             let mut stats = endpoint.stats();
-            let Standing { wrong_chain, contradicts, .. } = standings[endpoint.index];
-            let usable = !wrong_chain && !contradicts;
-            stats.healthy = stats.healthy.map(|healthy| healthy && usable);
+            let Standing { wrong_chain, contradicts, trails, .. } = standings[endpoint.index];
+            stats.healthy = stats.healthy.map(|healthy| healthy && !wrong_chain && !contradicts);
+            if wrong_chain {
+                stats.problem = Some("is on another chain".to_owned());
+            } else if contradicts {
+                stats.problem =
+                    Some("contradicts the endpoint in use: has another block where that was read".to_owned());
+            } else if trails && stats.problem.is_none() {
+                stats.problem = Some("its head trails the other endpoints".to_owned());
+            }
             stats
         };
         self.endpoints.iter().map(stats).collect()

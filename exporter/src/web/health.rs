@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use hyper::StatusCode;
 use serde::Serialize;
 use web3::types::U256;
 
+use super::words::unix_seconds;
 use super::{Answer, answer, text};
 use crate::snapshot::Snapshot;
 
@@ -96,11 +97,7 @@ fn not_ready(of: &Snapshot, now: SystemTime) -> Option<String> {
     (age > of.stale_after).then(|| format!("no full cycle for {} s{because}", age.as_secs()))
 }
 
-fn unix_seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// A number while it fits 64 bits, which every true count does; beyond that its digits as a string.
-fn number(value: U256) -> serde_json::Value {
+pub(super) fn number(value: U256) -> serde_json::Value {
     if value.bits() <= 64 { value.low_u64().into() } else { value.to_string().into() }
 }

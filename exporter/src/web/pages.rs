@@ -1,62 +1,154 @@
-//! Pages for people: the home page, and the runbooks built into the binary.
+//! Pages for people: what they share, and the runbooks built into the binary.
+//!
+//! Made from snapshots alone. Every value is escaped by the template; markup that is not comes from files of
+//! this repository.
 
-use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, html as markdown};
 
-use super::Site;
+use super::state::{Level, State};
+
+mod home;
+mod network;
+
+pub(super) use home::home;
+pub(super) use network::network;
 
 /// Every runbook, by name: the alert's, and its Markdown.
 static RUNBOOKS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/runbooks.rs"));
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;\
-    color:#1f2328;background:#fff}code,pre{font:14px/1.4 ui-monospace,monospace;background:#f3f4f6;\
-    border-radius:4px}code{padding:.1em .3em}pre{padding:.8rem;overflow:auto}pre code{padding:0}\
-    table{border-collapse:collapse}td,th{border:1px solid #d1d9e0;padding:.3rem .6rem;text-align:left}\
-    a{color:#0a58ca}@media(prefers-color-scheme:dark){body{color:#e6edf3;background:#0d1117}\
-    code,pre{background:#1c2128}td,th{border-color:#3d444d}a{color:#6cb6ff}}";
+/// The only style there is, at `/style.css`.
+pub(super) const STYLE: &str = include_str!("pages/style.css");
 
-/// Name, version, and links to the rest. Links are relative, so that they hold behind a proxy.
-pub(super) fn home(site: &Site) -> String {
-    let links = [
-        (site.telemetry_path.trim_start_matches('/'), "metrics, for Prometheus"),
-        ("health", "health of every network, as JSON"),
-        ("-/ready", "readiness, with reasons"),
-        ("-/healthy", "liveness"),
-        ("runbooks/", "runbooks: what an alert means and what to do"),
-    ];
-    let items = links.map(|(to, what)| {
-        let to = escape(to);
-        format!("<li><a href=\"{to}\">/{to}</a> – {what}</li>\n")
-    });
-    let version = escape(site.build.version);
-    let revision = escape(site.build.revision);
-    let body = format!(
-        "<h1>tesseract-exporter</h1>\n<p>Version {version}, revision {revision}.</p>\n<ul>\n{}</ul>\n",
-        items.concat()
-    );
-    page("tesseract-exporter", &body)
+/// Whether a page is loaded again by itself. Who reads slowly, or has it read aloud, can stop it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refresh {
+    Every10Seconds,
+    Stopped,
 }
 
-/// The list of runbooks.
+impl Refresh {
+    /// By the query of the request.
+    pub(super) fn wanted(query: Option<&str>) -> Self {
+        if query == Some(STILL) { Self::Stopped } else { Self::Every10Seconds }
+    }
+}
+
+/// The query of a page that stays as it is.
+const STILL: &str = "still";
+
+/// What a page is besides its content.
+pub(super) struct Page<'a> {
+    pub(super) title: &'a str,
+    /// From the page to `/`. Links are relative, so that they hold behind a proxy.
+    pub(super) root: &'a str,
+    /// Whether it is loaded again by itself; `None` where it does not show the present.
+    pub(super) refresh: Option<Refresh>,
+}
+
+impl Page<'_> {
+    /// The whole document.
+    pub(super) fn with(&self, content: &Markup) -> String {
+        let title = if self.root.is_empty() {
+            self.title.to_owned()
+        } else {
+            format!("{} – tesseract-exporter", self.title)
+        };
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    title { (title) }
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    @if self.refresh == Some(Refresh::Every10Seconds) { meta http-equiv="refresh" content="10"; }
+                    // None, so that a browser does not ask for one.
+                    link rel="icon" href="data:,";
+                    link rel="stylesheet" href={ (self.root) "style.css" };
+                }
+                body {
+                    header {
+                        nav aria-label="Pages" {
+                            a href=(if self.root.is_empty() { "./" } else { self.root }) { "tesseract-exporter" }
+                            a href={ (self.root) "runbooks/" } { "Runbooks" }
+                        }
+                        @match self.refresh {
+                            Some(Refresh::Every10Seconds) => span.quiet {
+                                "Reloads every 10 s, " a href={ "?" (STILL) } { "stop" }
+                            },
+                            Some(Refresh::Stopped) => span.quiet { "Stands still, " a href="?" { "go on" } },
+                            None => {},
+                        }
+                    }
+                    main { (content) }
+                }
+            }
+        };
+        page.into_string()
+    }
+}
+
+/// A state as a word on a colour.
+pub(super) fn badge(level: Level, word: &str) -> Markup {
+    html! { span class={ "badge " (level.word()) } { (word) } }
+}
+
+/// A state with its reason, and what to do. `root` is the way from the page to `/`.
+fn state_line(state: &State, root: &str) -> Markup {
+    html! {
+        (badge(state.level, state.level.word())) " " (state.text)
+        @if let Some(runbook) = state.runbook {
+            " – " a href={ (root) "runbooks/" (runbook) } { "what to do" }
+        }
+    }
+}
+
+/// A link that tells the explorer nothing of where it stood.
+pub(super) fn explorer_link(to: &str, text: &Markup) -> Markup {
+    html! { a href=(to) rel="noreferrer" { (text) } }
+}
+
+/// The list of runbooks, each with what its alert means.
 pub(super) fn runbooks() -> String {
-    let items: String = RUNBOOKS
-        .iter()
-        .map(|(name, _)| format!("<li><a href=\"{0}\">{0}</a></li>\n", escape(name)))
-        .collect();
-    page("Runbooks", &format!("<p><a href=\"../\">Home</a></p>\n<h1>Runbooks</h1>\n<ul>\n{items}</ul>\n"))
+    let content = html! {
+        h1 { "Runbooks" }
+        p { "What each alert means, and what to do." }
+        ul.runbooks {
+            @for (name, text) in RUNBOOKS {
+                li { a href=(name) { (name) } " " (PreEscaped(rendered(meaning(text)))) }
+            }
+        }
+    };
+    Page { title: "Runbooks", root: "../", refresh: None }.with(&content)
 }
 
 /// The runbook of an alert, if there is one.
 pub(super) fn runbook(alert: &str) -> Option<String> {
-    let (name, markdown) = RUNBOOKS.iter().find(|(name, _)| *name == alert)?;
-    let mut body = String::from("<p><a href=\"./\">All runbooks</a></p>\n");
-    let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).map(|event| match event {
+    let (name, text) = RUNBOOKS.iter().find(|(name, _)| *name == alert)?;
+    let content = html! {
+        p { a href="./" { "All runbooks" } }
+        (PreEscaped(rendered(text)))
+    };
+    Some(Page { title: name, root: "../", refresh: None }.with(&content))
+}
+
+/// The first sentence of what an alert means.
+fn meaning(text: &str) -> &str {
+    let paragraph = text.split("## Meaning").nth(1).unwrap_or("").trim_start().lines().next().unwrap_or("");
+    paragraph.split_inclusive(". ").next().unwrap_or(paragraph).trim_end()
+}
+
+fn rendered(text: &str) -> String {
+    let events = Parser::new_ext(text, Options::ENABLE_TABLES).map(|event| match event {
         Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
             Event::Start(Tag::Link { link_type, dest_url: as_served(dest_url), title, id })
         }
         other => other,
     });
-    html::push_html(&mut body, events);
-    Some(page(name, &body))
+    let mut body = String::new();
+    markdown::push_html(&mut body, events);
+    body
 }
 
 /// A link from one Markdown file to another, as in the repository, becomes one between pages.
@@ -69,19 +161,6 @@ fn as_served(link: CowStr<'_>) -> CowStr<'_> {
         }
         _ => link,
     }
-}
-
-pub(super) fn page(title: &str, body: &str) -> String {
-    let title = escape(title);
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>{STYLE}</style></head>\n\
-         <body>\n{body}</body>\n</html>\n"
-    )
-}
-
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -99,6 +178,14 @@ mod tests {
         ];
         for (link, served) in table {
             assert_eq!(&*as_served(link.into()), served, "{link}");
+        }
+    }
+
+    #[test]
+    fn every_runbook_says_in_a_sentence_what_it_is_about() {
+        for (name, text) in RUNBOOKS {
+            let meaning = meaning(text);
+            assert!(meaning.len() > 10 && meaning.ends_with(['.', ':']), "{name}: {meaning:?}");
         }
     }
 }

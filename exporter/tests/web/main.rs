@@ -5,6 +5,7 @@ mod access;
 mod clients;
 mod connections;
 mod health;
+mod pages;
 mod routes;
 mod server;
 mod tls;

@@ -20,6 +20,12 @@ async fn every_route_answers_get_and_head_alike() {
         ("/-/healthy", 200, "text/plain; charset=utf-8"),
         ("/-/ready", 200, "text/plain; charset=utf-8"),
         ("/", 200, "text/html; charset=utf-8"),
+        ("/style.css", 200, "text/css; charset=utf-8"),
+        ("/networks/sepolia", 200, "text/html; charset=utf-8"),
+        ("/networks/sepolia?still", 200, "text/html; charset=utf-8"),
+        ("/networks/", 404, "text/plain; charset=utf-8"),
+        ("/networks/base", 404, "text/plain; charset=utf-8"),
+        ("/runbooks", 308, "text/plain; charset=utf-8"),
         ("/runbooks/", 200, "text/html; charset=utf-8"),
         ("/runbooks/NoSuchAlert", 404, "text/plain; charset=utf-8"),
         ("/runbooks/../Cargo.toml", 404, "text/plain; charset=utf-8"),
@@ -56,12 +62,13 @@ async fn every_runbook_is_a_page_and_every_link_leads_somewhere() {
         .collect();
     assert!(!alerts.is_empty());
 
-    let mut pages = vec!["/".to_owned(), "/runbooks/".to_owned()];
+    assert_eq!(server.ask("GET", "/runbooks", "").header("location"), "runbooks/");
+    let mut pages = vec!["/".to_owned(), "/runbooks/".to_owned(), "/networks/sepolia".to_owned()];
     let index = server.ask("GET", "/runbooks/", "").body;
     for alert in &alerts {
         assert!(index.contains(&format!("<a href=\"{alert}\">")), "{alert} in {index}");
         let page = server.ask("GET", &format!("/runbooks/{alert}"), "").body;
-        assert!(page.contains(&format!("<title>{alert}</title>")), "{page}");
+        assert!(page.contains(&format!("<title>{alert} – tesseract-exporter</title>")), "{page}");
         assert!(
             page.contains(&format!("<h1>{alert}</h1>")) && page.contains("<h2>What to do</h2>"),
             "{page}"
@@ -73,14 +80,16 @@ async fn every_runbook_is_a_page_and_every_link_leads_somewhere() {
     for page in pages {
         let directory = &page[..=page.rfind('/').unwrap()];
         let body = server.ask("GET", &page, "").body;
-        for link in body.split("<a href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
-            if link.contains("://") {
+        for link in body.split(" href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            if link.contains("://") || link == "data:," {
                 continue;
             }
             let target = match link {
-                "../" => "/".to_owned(),
                 "./" => directory.to_owned(),
-                relative => format!("{directory}{relative}"),
+                query if query.starts_with('?') => format!("{page}{query}"),
+                relative => relative
+                    .strip_prefix("../")
+                    .map_or_else(|| format!("{directory}{relative}"), |rest| format!("/{rest}")),
             };
             assert_eq!(server.ask("GET", &target, "").status, 200, "{link} in {page}");
         }

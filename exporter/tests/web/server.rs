@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tesseract_exporter::ledger::Counts;
 use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot};
 use tesseract_exporter::views::Views;
-use tesseract_exporter::web::{Access, Build, Site, serve};
+use tesseract_exporter::web::{Access, Build, Followed, Reload, Site, Source, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -35,8 +35,14 @@ impl Server {
         let feeds: Vec<_> =
             networks.into_iter().map(|network| watch::Sender::new(Arc::new(network))).collect();
         let (stop, shutdown) = watch::channel(false);
+        let reload = Reload { successful: true, last_success: SystemTime::now() };
+        let source = |feed: &watch::Sender<Arc<Snapshot>>| Source {
+            feed: feed.subscribe(),
+            progress: watch::channel(None).1,
+        };
+        let followed = Followed { sources: feeds.iter().map(source).collect(), reload };
         let site = Site {
-            feeds: feeds.iter().map(watch::Sender::subscribe).collect(),
+            followed: watch::channel(followed).1,
             telemetry_path: "/metrics".into(),
             build: Build { version: "1.2.3", revision: "abcdef", rustc: "1.95.0" },
             access: Arc::clone(&access),
@@ -137,6 +143,7 @@ pub(crate) fn well(network: &str) -> Snapshot {
                 next_deadline: None,
                 newest: Default::default(),
                 missing_events: Some(0),
+                ..Gauges::default()
             }),
         }),
         ..unknown(network)

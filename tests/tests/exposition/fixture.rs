@@ -85,6 +85,7 @@ fn buffer() -> Snapshot {
                     expiries: vec![expiry(0xe1, 1_699_999_600), expiry(0xe2, 1_699_999_980)],
                 }),
                 missing_events: Some(-2),
+                ..Gauges::default()
             }),
         ),
         reorgs: 3,
@@ -92,7 +93,7 @@ fn buffer() -> Snapshot {
         serving: Some(0),
         explorer: Some("https://sepolia.etherscan.io".to_owned()),
         endpoints: vec![
-            EndpointStats { healthy: Some(true), requests, durations, duration_sum: 61.75 },
+            EndpointStats { healthy: Some(true), problem: None, requests, durations, duration_sum: 61.75 },
             EndpointStats::default(),
         ],
         ..well("sepolia", 11_155_111)
@@ -120,6 +121,7 @@ fn simple() -> Snapshot {
                 next_deadline: Some(U256::MAX),
                 newest: Arc::default(),
                 missing_events: Some(0),
+                ..Gauges::default()
             }),
         ),
         ..well("base", 8453)

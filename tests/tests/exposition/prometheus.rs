@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -14,7 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tesseract_exporter::metrics::{Format, encode};
-use tesseract_exporter::web::{Access, Site, serve};
+use tesseract_exporter::web::{Access, Followed, Reload, Site, Source, serve};
 use tesseract_tests::http::{Reply, get};
 use tesseract_tests::prometheus::Prometheus;
 use tesseract_tests::series::Series;
@@ -67,9 +67,11 @@ async fn start_exporter() -> (watch::Sender<bool>, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, shutdown) = watch::channel(false);
-    let feeds = fixture::networks().into_iter().map(|network| watch::channel(network).1).collect();
+    let source = |network| Source { feed: watch::channel(network).1, progress: watch::channel(None).1 };
+    let sources = fixture::networks().into_iter().map(source).collect();
+    let reload = Reload { successful: true, last_success: SystemTime::now() };
     let site = Site {
-        feeds,
+        followed: watch::channel(Followed { sources, reload }).1,
         telemetry_path: "/metrics".into(),
         build: fixture::BUILD,
         access: Arc::new(Access::open()),

@@ -45,7 +45,7 @@ impl Source {
     }
 
     /// The blocks of a range, if all of them are known.
-    fn seen_in(&self, fetch: &Fetch) -> Option<&[Seen]> {
+    pub(super) fn seen_in(&self, fetch: &Fetch) -> Option<&[Seen]> {
         let known = self.seen.first()?.block.number;
         let index = |number: u64| usize::try_from(number.checked_sub(known)?).ok();
         self.seen.get(index(*fetch.blocks.start())?..=index(*fetch.blocks.end())?)

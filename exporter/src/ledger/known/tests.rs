@@ -58,6 +58,13 @@ proptest! {
                 .collect();
             let deadlines = pending.iter().filter_map(|(id, it)| Some((it.deadline(window)?, *id)));
             let next = deadlines.min();
+            let mut waiting: Vec<_> =
+                pending.iter().map(|(id, it)| Waiting::new(*id, it, window)).collect();
+            waiting.sort_by_key(|it| (it.deadline.is_none(), it.deadline, it.tx_id));
+            prop_assert_eq!(&known.waiting(window, 60)[..], &waiting[..]);
+            // Where not all are wanted, the nearest deadlines are, whosesoever they are.
+            let deadlines = |of: &[Waiting]| of.iter().filter_map(|it| it.deadline).take(5).collect::<Vec<_>>();
+            prop_assert_eq!(deadlines(&known.waiting(window, 5)), deadlines(&waiting));
             prop_assert_eq!(known.pending(), pending.len() as u64);
             prop_assert_eq!(known.oldest_pending(), pending.iter().map(|(_, it)| it.buffered).min());
             prop_assert_eq!(known.next_deadline(window), next.map(|(deadline, _)| deadline));

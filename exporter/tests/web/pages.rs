@@ -1,0 +1,78 @@
+//! The pages of networks: each state in plain words, and no word from outside as markup.
+
+use tesseract_exporter::rpc::EndpointStats;
+use tesseract_exporter::snapshot::Snapshot;
+
+use crate::server::{Server, unknown, well};
+
+const HOSTILE: &str = "</title><script>alert(1)</script>\"><svg onload=alert(2)>'&";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_home_page_says_how_each_network_is() {
+    let server = Server::start([well("base"), unknown("amoy")]).await;
+    let home = server.ask("GET", "/", "").body;
+    for shown in [
+        "2 networks:",
+        "<a href=\"networks/base\">base</a>",
+        "<span class=\"badge well\">well</span> Followed up to the newest confirmed block",
+        "<span class=\"badge ill\">ill</span> No endpoint answers: no endpoint answered",
+        "<a href=\"runbooks/TesseractNodeDisconnected\">what to do</a>",
+        "Version 1.2.3, revision abcdef",
+        "href=\"metrics\"",
+        "href=\"health\"",
+        "href=\"-/ready\"",
+    ] {
+        assert!(home.contains(shown), "{shown} in {home}");
+    }
+    assert!(home.contains("http-equiv=\"refresh\""), "{home}");
+    assert!(!server.ask("GET", "/?still", "").body.contains("http-equiv=\"refresh\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_not_used_has_its_reason() {
+    let stats = |healthy, problem: Option<&str>| EndpointStats {
+        healthy,
+        problem: problem.map(str::to_owned),
+        ..EndpointStats::default()
+    };
+    let endpoints = vec![
+        stats(Some(true), None),
+        stats(Some(false), Some("connection refused")),
+        stats(Some(true), Some("its head trails the other endpoints")),
+        stats(None, None),
+    ];
+    let server = Server::start([Snapshot { endpoints, ..well("base") }]).await;
+    let page = server.ask("GET", "/networks/base", "").body;
+    for shown in [
+        "<span class=\"badge well\">healthy</span>",
+        "<span class=\"badge ill\">not used</span> connection refused",
+        "<span class=\"badge attention\">passed over</span> its head trails the other endpoints",
+        "not asked yet",
+    ] {
+        assert!(page.contains(shown), "{shown} in {page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_from_outside_is_markup() {
+    let mut of = well("base");
+    of.problem = Some(HOSTILE.to_owned());
+    of.explorer = Some(format!("https://explorer.example/{HOSTILE}"));
+    of.endpoints = vec![EndpointStats {
+        healthy: Some(false),
+        problem: Some(HOSTILE.to_owned()),
+        ..EndpointStats::default()
+    }];
+    let server = Server::start([of]).await;
+    for path in ["/", "/networks/base"] {
+        let page = server.ask("GET", path, "").body;
+        assert!(
+            page.contains("&lt;/title&gt;&lt;script&gt;alert(1)&lt;/script&gt;&quot;&gt;&lt;svg"),
+            "{page}"
+        );
+        for markup in ["<script", "<svg", "\"><"] {
+            let from_outside = |at: usize| page[at..].starts_with(&HOSTILE[HOSTILE.find(markup).unwrap()..]);
+            assert!(!page.match_indices(markup).any(|(at, _)| from_outside(at)), "{markup} in {page}");
+        }
+    }
+}
