@@ -14,12 +14,11 @@ pub const ADDRESS: H160 = H160([
 const AGGREGATE: [u8; 4] = [0x82, 0xad, 0x56, 0xcb];
 const CHAIN_ID: [u8; 4] = [0x34, 0x08, 0xe4, 0x70];
 
-/// What it returns for this input; `None` where it reverts. `call` makes a call to another contract, which may revert.
-pub(super) fn respond(
-    input: &[u8],
-    chain_id: u64,
-    call: &dyn Fn(H160, &[u8]) -> Option<Vec<u8>>,
-) -> Option<Vec<u8>> {
+/// What a call to another contract returns; `None` where it reverts.
+type Call<'a> = dyn Fn(H160, &[u8]) -> Option<Vec<u8>> + 'a;
+
+/// What it returns for this input; `None` where it reverts.
+pub(super) fn respond(input: &[u8], chain_id: u64, call: &Call<'_>) -> Option<Vec<u8>> {
     let (selector, parameters) = input.split_at_checked(4)?;
     if selector == CHAIN_ID {
         return Some(ethabi::encode(&[Token::Uint(chain_id.into())]));

@@ -39,7 +39,7 @@ pub(in super::super) fn network(view: &View, refresh: Refresh, now: SystemTime) 
             }
         }
         (contract(of))
-        (endpoints(&of.endpoints))
+        (endpoints(&of.endpoints, of.serving))
     };
     Page { title: &of.network, root: "../", refresh: Some(refresh) }.with(&content)
 }
@@ -237,7 +237,7 @@ fn contract(of: &Snapshot) -> Markup {
     }
 }
 
-fn endpoints(endpoints: &[EndpointStats]) -> Markup {
+fn endpoints(endpoints: &[EndpointStats], serving: Option<usize>) -> Markup {
     html! {
         section {
             h2 { "Endpoints" }
@@ -249,7 +249,11 @@ fn endpoints(endpoints: &[EndpointStats]) -> Markup {
                             th.number { "Mean time" }
                         }
                     }
-                    tbody { @for (number, stats) in (1_u64..).zip(endpoints) { (endpoint(number, stats)) } }
+                    tbody {
+                        @for (index, stats) in endpoints.iter().enumerate() {
+                            (endpoint(index + 1, stats, serving == Some(index)))
+                        }
+                    }
                 }
             }
             p.note { "By their places in " code { "rpc_urls" } ". Requests are counted since the exporter started." }
@@ -257,7 +261,7 @@ fn endpoints(endpoints: &[EndpointStats]) -> Markup {
     }
 }
 
-fn endpoint(number: u64, stats: &EndpointStats) -> Markup {
+fn endpoint(number: usize, stats: &EndpointStats, serves: bool) -> Markup {
     let by_outcome = |outcome: rpc::Outcome| -> u64 {
         stats.requests.iter().map(|(_, outcomes)| outcomes[outcome as usize]).sum()
     };
@@ -268,6 +272,7 @@ fn endpoint(number: u64, stats: &EndpointStats) -> Markup {
             th.key data-label="Number" scope="row" { (number) }
             td data-label="Health" {
                 @match (stats.healthy, &stats.problem) {
+                    (Some(true), None) if serves => { (badge(Level::Well, "healthy")) " serves the network" },
                     (Some(true), None) => (badge(Level::Well, "healthy")),
                     (Some(true), Some(why)) => { (badge(Level::Attention, "passed over")) " " (why) },
                     (Some(false), Some(why)) => { (badge(Level::Ill, "not used")) " " (why) },
