@@ -20,6 +20,9 @@ mod table;
 use std::fmt;
 
 use clap::ValueEnum;
+use procfs::Current;
+
+use crate::process::Launch;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,6 +70,17 @@ impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What is measured, on what: a line for the head of the tables.
+pub async fn heading() -> String {
+    let version = Launch::bare().arg("--version").run().await.stdout;
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let load = procfs::LoadAverage::current().map_or(f32::NAN, |load| load.one);
+    format!(
+        "{}; {cores} cores, load average {load:.1} at the start",
+        version.lines().next().unwrap_or_default()
+    )
 }
 
 /// Runs one scenario and prints its tables.

@@ -87,11 +87,10 @@ pub(super) async fn limited(extent: Extent) -> Result<(), Wrong> {
     let measured = run.measure().await?;
     for (who, of) in [("floor", &measured.floor), ("exporter", &measured.exporter)] {
         let counts = &of.report.networks[0];
-        // A second that was begun may be used whole.
-        let allowed = f64::from(rate) * of.wall.as_secs_f64().max(1.0);
+        let allowed = u64::from(rate) * of.report.seconds;
         println!(
             "{who}: {:.0} % of the limit used, {} of {} requests refused\n",
-            100.0 * (counts.requests - counts.refused) as f64 / allowed,
+            100.0 * (counts.requests - counts.refused) as f64 / allowed as f64,
             counts.refused,
             counts.requests
         );

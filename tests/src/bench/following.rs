@@ -54,7 +54,7 @@ impl Followed {
 pub(super) async fn following(extent: Extent) -> Result<(), Wrong> {
     process::binary();
     let measured_for =
-        if extent.short { Duration::from_secs(5) } else { Duration::from_secs(240).mul_f64(extent.scale) };
+        if extent.short { Duration::from_secs(3) } else { Duration::from_secs(240).mul_f64(extent.scale) };
     let block_times = [Duration::from_secs(12), Duration::from_secs(2), Duration::from_millis(250)];
     let mut followed: Vec<_> = ["defaults", "thrifty"]
         .into_iter()
@@ -80,10 +80,12 @@ pub(super) async fn following(extent: Extent) -> Result<(), Wrong> {
     println!("{}", per_block(&followed, &report.networks, &heads));
     println!("{}", per_day(&followed, &report.networks, elapsed));
     for (of, counts) in followed.iter().zip(&report.networks) {
-        println!("{}: {}", title(of), counts.by_method());
+        println!("- {}: {}", title(of), counts.by_method());
     }
     println!("\nAll {} networks: {:.2} s on processors\n", followed.len(), cpu.as_secs_f64());
-    subject::exact(&exporter, &provider, followed.len()).await
+    subject::exact(&exporter, &provider, followed.len()).await?;
+    println!("{}\n", subject::EXACT);
+    Ok(())
 }
 
 async fn heads(provider: &Provider) -> Vec<u64> {

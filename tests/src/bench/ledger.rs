@@ -307,10 +307,11 @@ fn map(transactions: u64, file: &Path) -> Built {
     }
     times.sort_unstable();
     let begun = Instant::now();
-    let bytes: Vec<u8> = known
-        .iter()
-        .flat_map(|(id, of)| id.0.into_iter().chain(of.iter().flat_map(|word| word.to_le_bytes())))
-        .collect();
+    let mut bytes = Vec::new();
+    for (id, of) in &known {
+        bytes.extend_from_slice(id.as_bytes());
+        of.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+    }
     fs::write(file, bytes).expect("write the map");
     let save = begun.elapsed();
     Built {

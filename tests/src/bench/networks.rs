@@ -72,7 +72,11 @@ pub(super) async fn networks(extent: Extent) -> Result<(), Wrong> {
         let ratios = ratios.map(|(one, other)| ratio(one, other));
         table.row(std::iter::once(format!("{networks}, exporter / poller")).chain(ratios));
     }
-    println!("\n### networks\n\nBlocks of 2 s, {} s\n\n{table}", measured_for.as_secs());
+    println!(
+        "\n### networks\n\nBlocks of 2 s, {} s\n\n{table}\n{}\n",
+        measured_for.as_secs(),
+        subject::EXACT
+    );
     Ok(())
 }
 

@@ -69,6 +69,9 @@ pub(super) async fn pending(extent: Extent) -> Result<(), Wrong> {
         ]);
         subject::exact(&exporter, &provider, 1).await?;
     }
-    println!("\n### pending: the exporter, {AT_ONCE} more every minute, saved\n\n{table}");
+    println!(
+        "\n### pending: the exporter, {AT_ONCE} more every minute, saved\n\n{table}\n{}\n",
+        subject::EXACT
+    );
     Ok(())
 }

@@ -107,10 +107,20 @@ struct State {
     networks: Vec<Served>,
     latency: std::time::Duration,
     rate: Option<u32>,
-    /// The second that goes on, and requests in it.
-    window: Mutex<(u64, u32)>,
+    window: Mutex<Window>,
     in_flight: AtomicU64,
     most_in_flight: AtomicU64,
+}
+
+/// What a limit looks at. Every second stands for itself, as with most providers.
+#[derive(Default)]
+struct Window {
+    /// The second that goes on, since the Unix epoch.
+    second: u64,
+    /// Requests in it.
+    requests: u32,
+    /// Seconds before it since the first request.
+    before: u64,
 }
 
 /// One network.
@@ -138,24 +148,27 @@ impl State {
         Report {
             networks: self.networks.iter().map(Served::counts).collect(),
             most_in_flight: self.most_in_flight.load(Ordering::Relaxed),
+            seconds: locked(&self.window).before + 1,
         }
     }
 
     fn forget(&self) {
         self.networks.iter().for_each(|network| *locked(&network.counts) = Counts::default());
         self.most_in_flight.store(0, Ordering::Relaxed);
+        *locked(&self.window) = Window::default();
     }
 
-    /// Whether one more request is within the limit. Every second stands for itself, as with most providers.
+    /// Whether one more request is within the limit.
     fn admits(&self) -> bool {
         let Some(rate) = self.rate else { return true };
         let now = since_epoch().as_secs();
         let mut window = locked(&self.window);
-        if window.0 != now {
-            *window = (now, 0);
+        if window.second != now {
+            let passed = if window.second == 0 { 0 } else { now - window.second };
+            *window = Window { second: now, requests: 0, before: window.before + passed };
         }
-        window.1 += 1;
-        window.1 <= rate
+        window.requests += 1;
+        window.requests <= rate
     }
 }
 

@@ -85,6 +85,7 @@ pub(super) async fn scrape(extent: Extent) -> Result<(), Wrong> {
         println!("\n### scrape: {title}\n\n{} series\n\n{table}", number(series as u64));
         println!("beside: GET /-/healthy on a connection of its own meanwhile\n");
         subject::exact(&exporter, &provider, *networks).await?;
+        println!("{}\n", subject::EXACT);
     }
     Ok(())
 }

@@ -14,6 +14,9 @@ use crate::series::Series;
 /// How long catching up may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1800);
 
+/// What is printed where [`exact`] found no difference.
+pub(crate) const EXACT: &str = "Exact: every network shows its chain's figures at its processed block";
+
 /// Waits until every network has finished its first sync.
 pub(crate) async fn caught_up(exporter: &Exporter, networks: usize) {
     let synced = |number| format!("tesseract_synced{{network=\"{}\"}}", name(number));
@@ -39,7 +42,6 @@ pub(crate) async fn exact(exporter: &Exporter, provider: &Provider, networks: us
             return Err(Wrong(format!("network {number} at block {processed}: {shown:?}, chain {truth:?}")));
         }
     }
-    println!("Exact: every network shows its chain's figures at its processed block\n");
     Ok(())
 }
 

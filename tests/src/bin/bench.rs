@@ -55,6 +55,7 @@ async fn main() -> ExitCode {
         Some(Part::Registry) => scrape::serve().await,
         None => {
             let all = if scenarios.is_empty() { Scenario::value_variants().to_vec() } else { scenarios };
+            println!("{}", bench::heading().await);
             for scenario in all {
                 if let Err(wrong) = bench::run(scenario, Extent { scale, short }).await {
                     eprintln!("not exact: {wrong}");

@@ -1,6 +1,6 @@
 //! A history is a function of its parameters, of the calls by hand and of the reorganisations.
 
-use tesseract_tests::sim::{Call, Chain, Params, RawLog, Revert, Variant};
+use tesseract_tests::sim::{Call, Chain, Params, RawLog, Regular, Revert, Variant};
 use web3::types::H256;
 
 const VARIANTS: [Variant; 3] = [Variant::Simple, Variant::Buffer, Variant::Mixed];
@@ -30,6 +30,28 @@ fn the_same_parameters_give_the_same_history() {
         assert_eq!(logs(&at_once), logs(&bit_by_bit));
         assert_ne!(logs(&at_once), logs(&grown(params(variant, 8), 3000)));
     }
+}
+
+/// Quiet blocks are passed over, wherever an advance or a reorganisation begins.
+#[test]
+fn regular_traffic_is_as_announced_however_it_is_mined() {
+    let regular = Regular { every: 10, buffered: 5, resolved_after: Some(1) };
+    let params = Params { regular: Some(regular), ..Params::default() };
+    let at_once = grown(params.clone(), 1005);
+    let mut bit_by_bit = Chain::new(params.clone());
+    (0..1005).for_each(|_| bit_by_bit.advance(1));
+    assert_eq!(logs(&at_once), logs(&bit_by_bit));
+    assert_eq!((at_once.head(), at_once.transaction_count(1005), at_once.log_count()), (1005, 500, 995));
+    assert!(logs(&at_once).iter().all(|(block, ..)| block.is_multiple_of(10)));
+    let mut reorganised = at_once;
+    reorganised.reorg(7);
+    assert_eq!((reorganised.head(), reorganised.log_count()), (1005, 995));
+    assert_ne!(logs(&reorganised), logs(&bit_by_bit));
+
+    let mut parked =
+        Chain::new(Params { regular: Some(Regular { resolved_after: None, ..regular }), ..params });
+    parked.advance(100);
+    assert_eq!((parked.transaction_count(100), parked.log_count()), (50, 50));
 }
 
 /// A changed generator, library or rule would change every recorded seed without a word.

@@ -74,4 +74,6 @@ pub(crate) struct Report {
     pub networks: Vec<Counts>,
     /// The most requests that were being answered at once.
     pub most_in_flight: u64,
+    /// Where requests are limited: seconds of the clock from the first one to the last, both included.
+    pub seconds: u64,
 }

@@ -8,12 +8,13 @@ use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use web3::types::H256;
+use web3::types::{H160, H256};
 
 use crate::sim::{Chain, block_object, log_object, topic};
 
 /// All logs of a chain and the headers of their blocks.
 pub(crate) struct Ready {
+    contract: H160,
     /// Blocks with logs, in order.
     heights: Vec<u64>,
     /// Where the logs of each of them begin, and where the last ones end.
@@ -47,16 +48,19 @@ impl Ready {
             headers.extend(block_object(chain, *height));
             headers_at.push(headers.len());
         }
-        Self { heights, logs_at, logs: logs.into(), headers_at, headers: headers.into(), topics }
+        let contract = chain.contract();
+        Self { contract, heights, logs_at, logs: logs.into(), headers_at, headers: headers.into(), topics }
     }
 
-    /// Whether a filter for these topics lets every log pass.
-    pub(crate) fn all_match(&self, topics: &[Option<Vec<H256>>]) -> bool {
-        match topics {
-            [] | [None] => true,
-            [Some(kinds)] => self.topics.iter().all(|topic| kinds.contains(topic)),
-            _ => false,
-        }
+    /// Whether a filter for this address and these topics lets every log pass.
+    pub(crate) fn all_match(&self, address: Option<H160>, topics: &[Option<Vec<H256>>]) -> bool {
+        let contract = address.is_none_or(|address| address == self.contract);
+        contract
+            && match topics {
+                [] | [None] => true,
+                [Some(kinds)] => self.topics.iter().all(|topic| kinds.contains(topic)),
+                _ => false,
+            }
     }
 
     /// The logs of a range of blocks, separated by commas.

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
-use web3::types::{H256, U64};
+use web3::types::{H160, H256, U64};
 
 use super::ready::Figures;
 use super::{Served, State, locked};
@@ -118,13 +118,14 @@ struct Call<'a> {
     id: &'a RawValue,
     method: Cow<'a, str>,
     #[serde(borrow)]
-    params: &'a RawValue,
+    params: Option<&'a RawValue>,
 }
 
 /// As far as it decides whether a ready answer is the right one.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Filter {
+    address: Option<H160>,
     from_block: Option<U64>,
     to_block: Option<U64>,
     block_hash: Option<H256>,
@@ -139,7 +140,8 @@ fn answer_one(network: &Served, text: &RawValue, pieces: &mut Vec<Bytes>) {
     {
         let mut counts = locked(&network.counts);
         *counts.calls.entry(call.method.to_string()).or_default() += 1;
-        let newest = call.method == "eth_getBlockByNumber" && call.params.get().contains("\"latest\"");
+        let latest = call.params.is_some_and(|params| params.get().contains("\"latest\""));
+        let newest = call.method == "eth_getBlockByNumber" && latest;
         counts.polls += u64::from(newest || call.method == "eth_blockNumber");
     }
     let Some((open, result, close)) = ready(network, &call) else { return pieces.push(node().into()) };
@@ -150,18 +152,18 @@ fn answer_one(network: &Served, text: &RawValue, pieces: &mut Vec<Bytes>) {
 
 /// What stands before the result, the result, and what stands behind it, where it is ready.
 fn ready(network: &Served, call: &Call<'_>) -> Option<(&'static str, Bytes, &'static [u8])> {
-    let ready = network.ready.as_ref()?;
+    let (ready, params) = (network.ready.as_ref()?, call.params?.get());
     match &*call.method {
         "eth_getLogs" => {
-            let [filter] = serde_json::from_str::<[Filter; 1]>(call.params.get()).ok()?;
-            if filter.block_hash.is_some() || !ready.all_match(&filter.topics) {
+            let [filter] = serde_json::from_str::<[Filter; 1]>(params).ok()?;
+            if filter.block_hash.is_some() || !ready.all_match(filter.address, &filter.topics) {
                 return None;
             }
             let logs = ready.logs(filter.from_block?.as_u64()..=filter.to_block?.as_u64());
             Some(("[", logs, b"]}"))
         }
         "eth_getBlockByNumber" => {
-            let (number, false) = serde_json::from_str::<(U64, bool)>(call.params.get()).ok()? else {
+            let (number, false) = serde_json::from_str::<(U64, bool)>(params).ok()? else {
                 return None;
             };
             Some(("", ready.header(number.as_u64())?, b"}"))
