@@ -83,6 +83,7 @@ impl Follower {
             }
             source.endpoint.record_completed();
             self.memories[index].record_progress();
+            self.memories[index].in_flight.record_progress();
             self.snapshot.sync_remaining = Some((target + 1).saturating_sub(self.history.next_block(first)));
             self.publish();
             match self.memories[index].ranges.observe(Asked::Answered { size, logs }) {

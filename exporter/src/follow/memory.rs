@@ -113,7 +113,7 @@ impl BloomTrust {
     }
 }
 
-/// How many ranges are asked for at once: more while the endpoint bears it, half as many when it limits its rate.
+/// How many ranges are asked for at once: one more for each that led on, half as many when the endpoint limits its rate.
 #[derive(Debug)]
 pub(super) struct InFlight {
     ranges: usize,
@@ -130,10 +130,15 @@ impl Default for InFlight {
 impl InFlight {
     /// How many now, given how often the endpoint has limited its rate so far.
     pub(super) fn next(&mut self, limited: u64) -> usize {
-        let now = self.ranges;
-        let is_limited = limited > std::mem::replace(&mut self.limited, limited);
-        self.ranges = if is_limited { now / 2 } else { now * 2 }.clamp(1, MOST_IN_FLIGHT);
-        if is_limited { self.ranges } else { now }
+        if limited > std::mem::replace(&mut self.limited, limited) {
+            self.ranges = (self.ranges / 2).max(1);
+        }
+        self.ranges
+    }
+
+    /// A range led on.
+    pub(super) fn record_progress(&mut self) {
+        self.ranges = (self.ranges + 1).min(MOST_IN_FLIGHT);
     }
 }
 
@@ -239,12 +244,12 @@ mod tests {
     #[test]
     fn ranges_in_flight_grow_until_the_endpoint_limits_its_rate() {
         let mut in_flight = InFlight::default();
-        let ranges = |in_flight: &mut InFlight, limited: &[u64]| {
-            limited.iter().map(|limited| in_flight.next(*limited)).collect::<Vec<_>>()
-        };
-        assert_eq!(ranges(&mut in_flight, &[0, 0, 0, 0]), [3, 6, 8, 8]);
-        assert_eq!(ranges(&mut in_flight, &[5, 9, 10, 11, 12]), [4, 2, 1, 1, 1]);
-        assert_eq!(ranges(&mut in_flight, &[12, 12, 12]), [1, 2, 4]);
+        assert_eq!((in_flight.next(0), in_flight.next(0)), (3, 3));
+        (0..20).for_each(|_| in_flight.record_progress());
+        assert_eq!(in_flight.next(0), 8);
+        assert_eq!([5, 9, 9, 10, 11].map(|limited| in_flight.next(limited)), [4, 2, 2, 1, 1]);
+        in_flight.record_progress();
+        assert_eq!(in_flight.next(11), 2);
     }
 
     #[test]
