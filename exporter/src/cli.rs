@@ -112,7 +112,7 @@ fn run(options: &Options) -> ExitCode {
         Err(mistakes) => return fail(mistakes),
     };
     if options.config_check {
-        return say(config.describe().trim_end());
+        return say(format!("{}{}", config.describe(), config.estimate()).trim_end());
     }
     match app::serve(options, env, config, access) {
         Ok(()) => ExitCode::SUCCESS,

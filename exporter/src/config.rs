@@ -5,6 +5,7 @@
 mod describe;
 mod document;
 mod environment;
+mod estimate;
 pub(crate) mod file;
 pub(crate) mod tree;
 mod url;

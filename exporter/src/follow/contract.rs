@@ -12,9 +12,10 @@ use super::Follower;
 use super::failure::CycleError;
 use super::head::{chain_call, no_answer};
 use super::source::header_call;
-use super::trail::{LONGEST, Seen};
+use super::trail::Seen;
 use super::verify::Reading;
 use crate::chain::{self, BlockRef, BloomKey, Header};
+use crate::plan;
 use crate::rpc::{self, Answer, Endpoint, ErrorKind, Refusal};
 use crate::views::aggregate::{self, Aggregated};
 use crate::views::{self, Returned, Views};
@@ -161,11 +162,9 @@ impl Follower {
 
     /// The blocks between a head and the last one, where what is to be read next lies among them.
     fn blocks_between(&self, head: u64) -> Vec<u64> {
-        let processed = self.history.ledger.block().map(|block| block.number);
-        if processed.is_none_or(|processed| processed + (LONGEST as u64) < head) {
-            return Vec::new();
-        }
-        self.trail.missing_below(head, MOST_BETWEEN)
+        let is_near =
+            self.history.ledger.block().is_some() && self.history.next_block(0) + plan::NEAR_HEAD > head;
+        if is_near { self.trail.missing_below(head, MOST_BETWEEN) } else { Vec::new() }
     }
 
     /// Remembers a head and the headers below it; one that did not come is read later, if it is needed.

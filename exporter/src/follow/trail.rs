@@ -14,7 +14,7 @@ use crate::chain::{self, BlockRef, BloomKey, Header};
 use crate::decode;
 
 /// So many blocks are remembered: enough for `finalized` of Ethereum.
-pub(super) const LONGEST: usize = 128;
+const LONGEST: usize = 128;
 
 /// What a block's bloom says of the contract's events.
 #[derive(Clone, Debug, PartialEq)]

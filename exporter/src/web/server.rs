@@ -72,6 +72,10 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
         };
         match accepted {
             Ok((stream, address)) => {
+                // Otherwise the end of a TLS handshake waits for the client's delayed acknowledgement.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY not set");
+                }
                 let peer = address.ip().into();
                 let tls = access.rules().tls.clone();
                 let client = Client { stream, peer, tls };

@@ -27,8 +27,11 @@ const TRAFFIC: Duration = Duration::from_secs(60);
 /// Blocks before the first one that is waited for.
 const HISTORY: u64 = 300;
 
-/// What is set for a network whose requests are to be few.
+/// What is set for a network whose requests are to be few: where blocks come quickly also this many of them on top, as
+/// far below the head not every header is read.
 const THRIFTY: &str = "poll_interval: 60s";
+const THRIFTY_QUICK: &str = "confirmations: 100";
+const QUICK: Duration = Duration::from_secs(2);
 
 /// One network that is followed.
 struct Followed {
@@ -41,7 +44,11 @@ impl Followed {
     fn network(&self) -> Network {
         let every = (TRAFFIC.as_millis() / self.block_time.as_millis()) as u64;
         let traffic = Regular { every, buffered: 1, resolved_after: Some(0) };
-        let configuration = if self.setting == "defaults" { Vec::new() } else { vec![THRIFTY.to_owned()] };
+        let mut configuration = Vec::new();
+        if self.setting != "defaults" {
+            configuration.push(THRIFTY.to_owned());
+            configuration.extend((self.block_time <= QUICK).then(|| THRIFTY_QUICK.to_owned()));
+        }
         let network = if self.live {
             Network::live(traffic, HISTORY, self.block_time)
         } else {
@@ -76,7 +83,10 @@ pub(super) async fn following(extent: Extent) -> Result<(), Wrong> {
     let cpu = usage(exporter.pid()).cpu - before;
 
     println!("\n### following\n");
-    println!("{elapsed:.0} s in real time, one transaction a minute; thrifty: `{THRIFTY}`\n");
+    println!(
+        "{elapsed:.0} s in real time, one transaction a minute; thrifty: `{THRIFTY}`, and \
+         `{THRIFTY_QUICK}` where blocks come in {QUICK:?} or less\n"
+    );
     println!("{}", per_block(&followed, &report.networks, &heads));
     println!("{}", per_day(&followed, &report.networks, elapsed));
     for (of, counts) in followed.iter().zip(&report.networks) {

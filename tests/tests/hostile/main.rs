@@ -3,6 +3,7 @@
 
 mod bulk;
 mod mixtures;
+mod multicall;
 mod silent;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,9 @@ enum Got {
     Text(u16, String),
     Json(u16, Value),
 }
+
+/// Whoever has not answered by then never will: a busy machine takes its time.
+const NO_ANSWER: Duration = Duration::from_secs(5);
 
 impl Got {
     fn json(&self) -> &Value {
@@ -76,7 +80,7 @@ impl Rig {
                 Err(_) => Got::Reset,
             }
         };
-        timeout(Duration::from_millis(500), exchange).await.unwrap_or(Got::NoAnswer)
+        timeout(NO_ANSWER, exchange).await.unwrap_or(Got::NoAnswer)
     }
 
     async fn call(&self, method: &str, params: Value) -> Got {

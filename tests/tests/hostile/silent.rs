@@ -184,4 +184,24 @@ async fn blooms_that_are_short_or_promise_too_much() {
     assert!(got[0] != right[0] && got[0].as_str().unwrap().len() == 514 && got[1] == right[1]);
     rig.proxy.set(Fault::BloomShort);
     assert_eq!(bloom(300).await, "0x");
+    rig.proxy.set(Fault::BloomPartial);
+    assert_ne!(bloom(300).await, right[0], "an even one");
+    assert_eq!(bloom(301).await, right[1], "an odd one");
+}
+
+#[tokio::test]
+async fn a_block_has_more_logs_than_anybody_reads_but_not_of_one_kind() {
+    let rig = Rig::with(Fault::LogsOversized).await;
+    let kinds = |block: u64| {
+        let chain = rig.sim.chain();
+        chain.logs(block..=block).map(|log| log.raw.topics[0]).collect::<BTreeSet<_>>()
+    };
+    let crowded = (1..=HEAD).find(|block| block.is_multiple_of(50) && kinds(*block).len() > 1).unwrap();
+    let all = rig.sim.chain().logs(crowded..=crowded).count();
+    assert!(matches!(rig.logs(crowded, crowded).await, Got::Text(200, text) if text == "oversized"));
+    let topic = *kinds(crowded).first().unwrap();
+    let filter = json!([{"fromBlock": hex(crowded), "toBlock": hex(crowded), "topics": [topic]}]);
+    let some = rig.call("eth_getLogs", filter).await;
+    let left = some.result().as_array().unwrap().len();
+    assert!(left > 0 && left < all);
 }
