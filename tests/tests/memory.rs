@@ -28,7 +28,7 @@ const STEP: u64 = 5;
 
 const CONFIRMATIONS: u64 = 2;
 
-/// For whatever is waited for; an endpoint that failed for long is asked again after 16 s.
+/// For whatever is waited for; an endpoint that failed for long is asked again after 20 s.
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// A flood of logs that do not decode, in blocks of so many: a quarter of the 353,000 of a real attack.
