@@ -28,7 +28,8 @@ pub struct BlockRef {
 pub struct Header {
     /// Its place.
     pub block: BlockRef,
-    /// Which addresses and topics may have logged in it; `None` where the node leaves it out or empty.
+    /// Which addresses and topics may have logged in it; `None` where the node leaves it out. Some chains leave every bloom
+    /// empty.
     pub bloom: Option<Bloom>,
 }
 
@@ -90,8 +91,7 @@ pub fn header(raw: &Raw) -> Result<Header, Incomplete> {
             parent: block.parent_hash,
             time: block.timestamp.as_u64(),
         },
-        // Some chains leave every bloom empty: it then rules nothing out.
-        bloom: block.logs_bloom.filter(|bloom| !bloom.is_empty()),
+        bloom: block.logs_bloom,
     })
 }
 

@@ -23,7 +23,7 @@ pub(super) enum Bloomed {
     RuledOut,
     /// There may be.
     Hits(Box<Bloom>),
-    /// The node sends no bloom, or an empty one.
+    /// The node sends no bloom.
     Unknown,
 }
 

@@ -121,3 +121,17 @@ fn a_range_is_the_word_of_one_endpoint_until_another_one_says_the_same() {
         assert_eq!((range.witness, range.logs), (witness, more));
     }
 }
+
+#[test]
+fn blooms_hold_or_are_broken_by_the_logs_that_came() {
+    let nothing = bloom(0);
+    let of = |bloom: Option<Bloom>| {
+        let mut candidate = candidate(vec![log(11, 0), log(11, 1)], false, nothing);
+        candidate.add_headers(vec![Header { bloom, ..header(11) }]).unwrap();
+        candidate.prove().unwrap().blooms
+    };
+    assert_eq!(of(Some(bloom(2))), Blooms { held: 1, broken: false });
+    assert_eq!(of(Some(bloom(1))), Blooms { held: 0, broken: true });
+    assert_eq!(of(Some(Bloom::zero())), Blooms { held: 0, broken: true });
+    assert_eq!(of(None), Blooms::default());
+}
