@@ -231,15 +231,15 @@ async fn a_lower_head_of_another_branch_is_one_at_once() {
 async fn a_branch_that_is_returned_to_is_not_counted_again() {
     let (sim, rival) = (chain(Variant::Simple, 300).await, chain(Variant::Simple, 300).await);
     rival.reorg(4);
-    let (preferred, other) = (Proxy::start(&sim.url()).await, Proxy::start(&rival.url()).await);
-    let mut rig = Rig::through(sim, &[&preferred, &other]).await;
+    let proxy = Proxy::start(&sim.url()).await;
+    let mut rig = Rig::through(sim, &[&proxy]).await;
     for turn in 1..=3 {
-        preferred.set(Fault::ResetBefore);
+        proxy.move_to(&rival.url());
         rival.advance(5);
         let target = rival.head() - CONFIRMATIONS;
         rig.until(|text| reached(text, target)).await;
         assert_eq!(rig.reorgs(), 1, "to the other branch, turn {turn}");
-        preferred.clear();
+        proxy.move_to(&rig.sim.url());
         rig.sim.advance(rival.head() - rig.sim.head() + 2);
         rig.catch_up().await;
         assert_eq!(rig.reorgs(), 1, "and back, turn {turn}");
