@@ -40,9 +40,16 @@ struct Probe {
     pool: Arc<Pool>,
     network: String,
     expected: ExpectedChain,
-    /// The block up to which the history was read, and the number of the endpoint that is in use.
+    /// The block up to which the history was read.
     processed: Option<BlockRef>,
-    active: Option<usize>,
+    /// The index of the endpoint that it was read from last.
+    serving: usize,
+}
+
+/// Whether another block is a contradiction, or a reorganisation that is to be followed: that of whoever served the history
+/// last, and of those that are preferred over it.
+fn may_contradict(index: usize, serving: usize) -> bool {
+    index > serving
 }
 
 impl Follower {
@@ -54,7 +61,7 @@ impl Follower {
                 network: self.network.name.clone(),
                 expected: self.expected_chain(),
                 processed: self.history.ledger.block(),
-                active: self.active.as_ref().map(|active| active.number()),
+                serving: self.snapshot.serving.unwrap_or_default(),
             };
             supervise::spawn(async move {
                 // That it is not to be used is noted in the pool, which is all that a probe is for.
@@ -80,10 +87,15 @@ impl Probe {
                 self.record_agreement(endpoint);
                 record_head(&self.pool, endpoint, head)
             }
-            Link::Unknown => record_head(&self.pool, endpoint, head.min(processed.number)),
-            Link::Other { hash } => {
-                Err(record_contradiction(&self.pool, &self.network, endpoint, self.active, (processed, hash)))
+            Link::Other { hash } if may_contradict(endpoint.index, self.serving) => {
+                let (pool, network, serving) = (&self.pool, &self.network, self.serving + 1);
+                Err(record_contradiction(pool, network, endpoint, serving, (processed, hash)))
             }
+            Link::Other { .. } => {
+                self.record_agreement(endpoint);
+                record_head(&self.pool, endpoint, head.min(processed.number))
+            }
+            Link::Unknown => record_head(&self.pool, endpoint, head.min(processed.number)),
         }
     }
 
@@ -101,7 +113,7 @@ pub(super) fn record_contradiction(
     pool: &Pool,
     network: &str,
     endpoint: &Endpoint,
-    other: Option<usize>,
+    other: usize,
     (ours, theirs): (BlockRef, H256),
 ) -> CycleError {
     let block = ours.number;
@@ -109,10 +121,8 @@ pub(super) fn record_contradiction(
         tracing::error!(network, endpoint = endpoint.number(), url = %endpoint.url(), other, block, hash = ?theirs,
             other_hash = ?ours.hash, "endpoints contradict each other: this one is not used");
     }
-    let other =
-        other.map_or_else(|| "what was read before".to_owned(), |number| format!("endpoint {number}"));
     CycleError::Unusable(format!(
-        "contradicts {other}: block {block} is {theirs:#x} here and {:#x} there",
+        "contradicts endpoint {other}: block {block} is {theirs:#x} here and {:#x} there",
         ours.hash
     ))
 }
@@ -123,6 +133,14 @@ mod tests {
 
     use super::*;
     use crate::rpc::{Error, ErrorKind};
+
+    #[test]
+    fn the_order_of_the_endpoints_decides_who_contradicts() {
+        // The only one, or the one that served: its chain was reorganised.
+        assert!(!may_contradict(0, 0) && !may_contradict(1, 1));
+        assert!(may_contradict(1, 0));
+        assert!(!may_contradict(0, 1), "the preferred one is back");
+    }
 
     #[test]
     fn a_block_links_by_its_hash() {

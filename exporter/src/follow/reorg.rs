@@ -84,13 +84,7 @@ impl Follower {
             let Ok(headers) = preferred.headers(&[ours.number]).await else { continue };
             if headers.first().is_some_and(|header| header.block.hash == ours.hash) {
                 let (pool, network) = (&self.pool, &self.network.name);
-                return Err(record_contradiction(
-                    pool,
-                    network,
-                    &source.endpoint,
-                    Some(number),
-                    (ours, theirs),
-                ));
+                return Err(record_contradiction(pool, network, &source.endpoint, number, (ours, theirs)));
             }
         }
         Ok(())
