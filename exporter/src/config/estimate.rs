@@ -29,12 +29,12 @@ impl Config {
     /// A comment in YAML: about how many calls a day each network costs, at some usual times between blocks.
     pub fn estimate(&self) -> String {
         let mut text = String::from(
-            "# About so many calls a day once the history is read, without any event and with some in every block:\n",
+            "# Estimated RPC calls a day once synced, from no events at all to events in every block:\n",
         );
         for network in &self.networks {
             let costs = BLOCK_TIMES.iter().map(|(name, time)| {
                 let calls = calls_a_day(network, *time);
-                format!("{} to {} at blocks of {name}", rounded(*calls.start()), rounded(*calls.end()))
+                format!("{} to {} with {name} blocks", rounded(*calls.start()), rounded(*calls.end()))
             });
             // Writing to a string does not fail.
             let _ = writeln!(text, "#   {}: {}", network.name, costs.collect::<Vec<_>>().join(", "));
