@@ -2,13 +2,16 @@
 //!
 //! Pure: parsing and checking only. Knows nothing of the events in the logs.
 
+mod wire;
+
 use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer};
 use web3::ethabi::ethereum_types::{Bloom, BloomInput};
-use web3::types::{Bytes, H160, H256, U64};
+use web3::types::{Bytes, H160, H256};
 
 use crate::rpc::Raw;
+use wire::{Data, Fixed, Quantity};
 
 /// A block's place in the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
@@ -76,20 +79,20 @@ pub fn header(raw: &Raw) -> Result<Header, Incomplete> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Block {
-        number: U64,
-        hash: H256,
-        parent_hash: H256,
-        timestamp: U64,
+        number: Quantity,
+        hash: Fixed<32>,
+        parent_hash: Fixed<32>,
+        timestamp: Quantity,
         #[serde(default, deserialize_with = "bloom_if_any")]
         logs_bloom: Option<Bloom>,
     }
     let block: Block = parse(raw, "a block")?;
     Ok(Header {
         block: BlockRef {
-            number: block.number.as_u64(),
-            hash: block.hash,
-            parent: block.parent_hash,
-            time: block.timestamp.as_u64(),
+            number: block.number.0,
+            hash: H256(block.hash.0),
+            parent: H256(block.parent_hash.0),
+            time: block.timestamp.0,
         },
         bloom: block.logs_bloom,
     })
@@ -101,34 +104,34 @@ pub fn logs(raw: &Raw) -> Result<Vec<Log>, Incomplete> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct RawLog {
-        address: H160,
-        topics: Vec<H256>,
-        data: Bytes,
-        block_number: Option<U64>,
-        block_hash: Option<H256>,
-        transaction_hash: Option<H256>,
-        transaction_index: Option<U64>,
-        log_index: Option<U64>,
+        address: Fixed<20>,
+        topics: Vec<Fixed<32>>,
+        data: Data,
+        block_number: Option<Quantity>,
+        block_hash: Option<Fixed<32>>,
+        transaction_hash: Option<Fixed<32>>,
+        transaction_index: Option<Quantity>,
+        log_index: Option<Quantity>,
         removed: Option<bool>,
     }
     let raw: Vec<RawLog> = parse(raw, "logs")?;
     let mut logs = Vec::with_capacity(raw.len());
     for log in raw.into_iter().filter(|log| log.removed != Some(true)) {
-        let (Some(block), Some(block_hash)) = (log.block_number, log.block_hash) else { continue };
+        let (Some(Quantity(block)), Some(block_hash)) = (log.block_number, log.block_hash) else { continue };
         let (Some(tx_hash), Some(index)) = (log.transaction_hash, log.log_index) else {
             return Err(Incomplete(format!(
                 "a log of block {block} has no transactionHash or no logIndex: expected both; use another endpoint"
             )));
         };
         logs.push(Log {
-            address: log.address,
-            topics: log.topics,
-            data: log.data,
-            block: block.as_u64(),
-            block_hash,
-            tx_hash,
-            tx_index: log.transaction_index.unwrap_or_default().as_u64(),
-            index: index.as_u64(),
+            address: H160(log.address.0),
+            topics: log.topics.into_iter().map(|topic| H256(topic.0)).collect(),
+            data: Bytes(log.data.0),
+            block,
+            block_hash: H256(block_hash.0),
+            tx_hash: H256(tx_hash.0),
+            tx_index: log.transaction_index.map_or(0, |index| index.0),
+            index: index.0,
         });
     }
     Ok(logs)
@@ -136,7 +139,7 @@ pub fn logs(raw: &Raw) -> Result<Vec<Log>, Incomplete> {
 
 /// A quantity, from the result of `eth_chainId`.
 pub fn quantity(raw: &Raw) -> Result<u64, Incomplete> {
-    parse::<U64>(raw, "a number").map(|number| number.as_u64())
+    parse::<Quantity>(raw, "a number").map(|number| number.0)
 }
 
 /// The logs of the contract in these blocks, in log order and each once; what nobody asked for is left out.
@@ -147,10 +150,15 @@ pub fn arrange(
 ) -> Result<Vec<Log>, Incomplete> {
     logs.retain(|log| log.address == contract && blocks.contains(&log.block));
     let place = |log: &Log| (log.block, log.block_hash, log.tx_hash, log.index);
-    logs.sort_by_key(place);
-    logs.dedup_by(|a, b| place(a) == place(b) && (&a.topics, &a.data) == (&b.topics, &b.data));
-    if let Some(pair) = logs.windows(2).find(|pair| place(&pair[0]) == place(&pair[1])) {
-        return Err(Incomplete(format!("logs of block {} contradict each other", pair[0].block)));
+    let mut places: Vec<_> = logs.iter().map(place).collect();
+    places.sort_unstable();
+    // Rare, and sorting whole logs is not cheap.
+    if places.windows(2).any(|pair| pair[0] == pair[1]) {
+        logs.sort_by_key(place);
+        logs.dedup_by(|a, b| place(a) == place(b) && (&a.topics, &a.data) == (&b.topics, &b.data));
+        if let Some(pair) = logs.windows(2).find(|pair| place(&pair[0]) == place(&pair[1])) {
+            return Err(Incomplete(format!("logs of block {} contradict each other", pair[0].block)));
+        }
     }
     logs.sort_by_key(Log::position);
     Ok(logs)
@@ -254,7 +262,8 @@ fn unreadable(what: &str, error: &serde_json::Error) -> Incomplete {
 fn bloom_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bloom>, D::Error> {
     // Skipped over unless it is a whole bloom: some nodes send null, "0x", or anything else.
     let written = Option::<&serde_json::value::RawValue>::deserialize(deserializer)?;
-    Ok(written.and_then(|raw| serde_json::from_str(raw.get()).ok()))
+    let bloom = written.and_then(|raw| serde_json::from_str::<Fixed<256>>(raw.get()).ok());
+    Ok(bloom.map(|Fixed(bytes)| Bloom(bytes)))
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ const FIRST_RANGE: u64 = 100;
 /// After this many answers in a row a larger range is tried.
 const STREAK: u32 = 8;
 
+/// So many times larger it is at most while nothing was too much yet.
+const FASTEST_GROWTH: u64 = 8;
+
 /// After this many the endpoint may have changed its mind about what it refused.
 const LONG_STREAK: u32 = 256;
 
@@ -158,6 +161,11 @@ impl Sizer {
         self.now
     }
 
+    /// Whether the size still grows with every answer, so that few are to be asked for at once.
+    pub fn is_growing(&self) -> bool {
+        !self.cautious && self.now < self.most
+    }
+
     /// Learns from what became of a request.
     pub fn observe(&mut self, asked: Asked) -> Change {
         let before = self.now;
@@ -207,7 +215,11 @@ impl Sizer {
             self.shrink(size);
             return Change::Smaller;
         }
-        if size < self.now || logs > MANY_LOGS / 2 {
+        if logs > MANY_LOGS / 2 {
+            self.cautious = true;
+            return Change::None;
+        }
+        if size < self.now {
             return Change::None;
         }
         self.failed_at = None;
@@ -218,9 +230,13 @@ impl Sizer {
             if self.streak >= LONG_STREAK {
                 (self.refused, self.suspect) = (None, None);
             }
-            let double = self.now.saturating_mul(2);
-            let below = self.refused.map_or(double, |refused| self.now + (refused - self.now) / 2);
-            let larger = double.min(below).min(self.most);
+            // As many times as its logs would still be few, as far as these tell.
+            let logs = logs.max(1) as u64;
+            let growth =
+                if self.cautious { 2 } else { (MANY_LOGS as u64 / 2 / logs).clamp(2, FASTEST_GROWTH) };
+            let grown = self.now.saturating_mul(growth);
+            let below = self.refused.map_or(grown, |refused| self.now + (refused - self.now) / 2);
+            let larger = grown.min(below).min(self.most);
             if larger > self.now {
                 (self.now, self.streak) = (larger, 0);
             }

@@ -49,7 +49,9 @@ impl Follower {
         let limit = AtomicU64::new(self.memories[index].ranges.size());
         let mut next = self.history.next_block(first);
         let near = self.near_head(source);
+        let growing = self.memories[index].ranges.is_growing();
         let in_flight = self.memories[index].in_flight.next(source.endpoint.times_limited());
+        let in_flight = if growing { 1 } else { in_flight };
         let mut unbound = source.unbound;
         let fetches = std::iter::from_fn(|| {
             let limits = Limits { blocks: limit.load(Relaxed), headers: source.headers_at_once() };
@@ -87,6 +89,9 @@ impl Follower {
             self.snapshot.sync_remaining = Some((target + 1).saturating_sub(self.history.next_block(first)));
             self.publish();
             match self.memories[index].ranges.observe(Asked::Answered { size, logs }) {
+                Change::None if growing && !self.memories[index].ranges.is_growing() => {
+                    return Ok(Advance::Extended);
+                }
                 Change::None => limit.store(self.memories[index].ranges.size(), Relaxed),
                 // What is in flight may be too large already.
                 Change::Smaller => return Ok(Advance::Extended),

@@ -209,8 +209,7 @@ impl Source {
         let at_once = usize::try_from(self.endpoint.calls_at_once()).unwrap_or(usize::MAX).max(1);
         let parts: Vec<_> = numbers.chunks(at_once).map(<[u64]>::to_vec).collect();
         let exchanges = parts.into_iter().map(|numbers| self.headers_in_one(numbers));
-        let parts: Vec<_> = stream::iter(exchanges).buffered(EXCHANGES_IN_FLIGHT).try_collect().await?;
-        Ok(parts.concat())
+        stream::iter(exchanges).buffered(EXCHANGES_IN_FLIGHT).try_concat().await
     }
 
     async fn headers_in_one(&self, numbers: Vec<u64>) -> Result<Vec<Header>, CycleError> {

@@ -298,10 +298,15 @@ impl Candidate {
     }
 
     /// The logs of known events; where the others are is noted.
-    fn known(&mut self, logs: Vec<Log>) -> Vec<Log> {
-        let (known, unknown): (Vec<_>, Vec<_>) = logs.into_iter().partition(decode::is_known);
-        self.unknown.extend(unknown.iter().map(|log| log.block));
-        known
+    fn known(&mut self, mut logs: Vec<Log>) -> Vec<Log> {
+        logs.retain(|log| {
+            let is_known = decode::is_known(log);
+            if !is_known {
+                self.unknown.insert(log.block);
+            }
+            is_known
+        });
+        logs
     }
 
     fn logs_of(&self, number: u64) -> &[Log] {
