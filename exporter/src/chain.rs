@@ -13,6 +13,9 @@ use web3::types::{Bytes, H160, H256};
 use crate::rpc::Raw;
 use wire::{Data, Fixed, Quantity};
 
+/// No block has a number or a time as large as this: a sample of a series would not hold it exactly either.
+const BEYOND: u64 = 1 << 53;
+
 /// A block's place in the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
 pub struct BlockRef {
@@ -75,6 +78,9 @@ impl std::fmt::Display for Incomplete {
 }
 
 /// A header, from the result of `eth_getBlockByNumber`.
+///
+/// # Errors
+/// Where it is none, or its number or time is none of a real block.
 pub fn header(raw: &Raw) -> Result<Header, Incomplete> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -87,13 +93,12 @@ pub fn header(raw: &Raw) -> Result<Header, Incomplete> {
         logs_bloom: Option<Bloom>,
     }
     let block: Block = parse(raw, "a block")?;
+    let (number, time) = (block.number.0, block.timestamp.0);
+    if number >= BEYOND || time >= BEYOND {
+        return Err(Incomplete(format!("block {number} of time {time}: expected numbers below 2^53")));
+    }
     Ok(Header {
-        block: BlockRef {
-            number: block.number.0,
-            hash: H256(block.hash.0),
-            parent: H256(block.parent_hash.0),
-            time: block.timestamp.0,
-        },
+        block: BlockRef { number, hash: H256(block.hash.0), parent: H256(block.parent_hash.0), time },
         bloom: block.logs_bloom,
     })
 }

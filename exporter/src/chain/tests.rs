@@ -107,6 +107,22 @@ fn a_log_is_taken_whatever_is_left_out_that_is_not_needed() {
 }
 
 #[test]
+fn a_block_beyond_any_is_refused() {
+    let zeros = "0".repeat(64);
+    let read = |number: u64, time: u64| {
+        header(&raw(&format!(
+            r#"{{"number":"{number:#x}","hash":"0x{zeros}","parentHash":"0x{zeros}","timestamp":"{time:#x}"}}"#
+        )))
+    };
+    assert!(read((1 << 53) - 1, (1 << 53) - 1).is_ok());
+    assert_eq!(
+        read(u64::MAX, 7).unwrap_err().to_string(),
+        "block 18446744073709551615 of time 7: expected numbers below 2^53"
+    );
+    assert!(read(7, 1 << 53).is_err());
+}
+
+#[test]
 fn a_bloom_is_taken_only_where_it_is_one() {
     let with = |bloom: &str| {
         let zeros = "0".repeat(64);
