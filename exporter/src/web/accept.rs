@@ -5,7 +5,7 @@ use hyper::header::HeaderValue;
 use crate::metrics::Format;
 
 /// Every format, the default first.
-const FORMATS: [Format; 2] = [Format::PrometheusText, Format::OpenMetrics];
+const FORMATS: [Format; 3] = [Format::PrometheusText, Format::OpenMetrics, Format::Protobuf];
 
 /// The acceptable format of the highest quality; among equals the one named first, then the default.
 /// Where nothing that is offered is acceptable the default is sent all the same, as every client
@@ -60,6 +60,8 @@ struct Range<'a> {
     kind: &'a str,
     subtype: &'a str,
     version: Option<&'a str>,
+    proto: Option<&'a str>,
+    encoding: Option<&'a str>,
     quality: f32,
 }
 
@@ -68,13 +70,15 @@ impl<'a> Range<'a> {
     fn parse(element: &'a str) -> Option<Self> {
         let mut parts = element.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
-        let mut range = Self { kind, subtype, version: None, quality: 1.0 };
+        let mut range = Self { kind, subtype, version: None, proto: None, encoding: None, quality: 1.0 };
         for parameter in parts {
             let Some((name, value)) = parameter.split_once('=') else { continue };
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
                 "q" => range.quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?,
                 "version" => range.version = Some(value),
+                "proto" => range.proto = Some(value),
+                "encoding" => range.encoding = Some(value),
                 _ => {}
             }
         }
@@ -86,6 +90,7 @@ impl<'a> Range<'a> {
         let (kind, subtype, version) = match format {
             Format::PrometheusText => ("text", "plain", "0.0.4"),
             Format::OpenMetrics => ("application", "openmetrics-text", "1.0.0"),
+            Format::Protobuf => return self.names_protobuf().then_some(3),
         };
         match (self.kind, self.subtype) {
             ("*", "*") => Some(0),
@@ -100,6 +105,14 @@ impl<'a> Range<'a> {
             _ => None,
         }
     }
+
+    /// Protobuf is for those who ask for just these messages: whoever takes anything can read a text.
+    fn names_protobuf(&self) -> bool {
+        self.kind.eq_ignore_ascii_case("application")
+            && self.subtype.eq_ignore_ascii_case("vnd.google.protobuf")
+            && self.proto == Some("io.prometheus.client.MetricFamily")
+            && self.encoding == Some("delimited")
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +121,7 @@ mod tests {
 
     const TEXT: Format = Format::PrometheusText;
     const OPEN_METRICS: Format = Format::OpenMetrics;
+    const PROTOBUF: Format = Format::Protobuf;
 
     #[test]
     fn prefers_what_the_scraper_prefers() {
@@ -125,7 +139,28 @@ mod tests {
             // Prometheus 3 with native histograms
             (
                 "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-                OPEN_METRICS,
+                PROTOBUF,
+            ),
+            // Prometheus 2.42 with native histograms
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                PROTOBUF,
+            ),
+            // Other messages, another encoding, or not said which
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text,*/*;q=0.1",
+                TEXT,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=openmetrics.MetricSet;encoding=delimited,*/*;q=0.1",
+                TEXT,
+            ),
+            ("application/vnd.google.protobuf", TEXT),
+            ("application/openmetrics-text;q=0.5,application/vnd.google.protobuf;q=0.9", OPEN_METRICS),
+            // Less wanted than a text
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.4,text/plain;q=0.5",
+                TEXT,
             ),
             // Prometheus 3 told to scrape text 0.0.4 only
             ("text/plain;version=0.0.4;q=0.3,*/*;q=0.2", TEXT),

@@ -27,6 +27,7 @@ const MANY_NETWORKS: usize = 32;
 pub(super) struct Scrapes {
     prometheus_text: Mutex<Option<Scrape>>,
     open_metrics: Mutex<Option<Scrape>>,
+    protobuf: Mutex<Option<Scrape>>,
 }
 
 #[derive(Clone)]
@@ -52,6 +53,7 @@ impl Scrapes {
         let slot = match format {
             Format::PrometheusText => &self.prometheus_text,
             Format::OpenMetrics => &self.open_metrics,
+            Format::Protobuf => &self.protobuf,
         };
         let mut last = slot.lock().await;
         if let Some(scrape) = last.as_ref().filter(|it| it.shows(&networks) && it.at.elapsed() < PROCESS_AGE)
@@ -100,7 +102,7 @@ impl Scrape {
             None => encode_networks(&networks, format)?.into(),
         };
         let exporter = encode_exporter(build, reload, ProcessStats::read().ok(), format)?;
-        let plain = [&encoded, exporter.as_bytes()].concat().into();
+        let plain = [&encoded[..], &exporter].concat().into();
         Ok(Self { networks, encoded, at: Instant::now(), plain, gzip: None })
     }
 
