@@ -213,7 +213,7 @@ impl Display for Family {
             write!(f, "  {{{}}}", labels.join(","))?;
             match (&metric.gauge, &metric.counter, &metric.histogram) {
                 (Some(Value { value }), None, None) | (None, Some(Value { value }), None) => {
-                    writeln!(f, " {value}")?
+                    writeln!(f, " {value}")?;
                 }
                 (None, None, Some(histogram)) => write!(f, "\n{histogram}")?,
                 _ => panic!("not of one kind: {metric:?}"),
