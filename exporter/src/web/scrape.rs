@@ -60,11 +60,9 @@ impl Scrapes {
             Format::Protobuf => &self.protobuf,
         };
         let mut last = slot.lock().await;
-        if let Some(scrape) = last.as_ref().filter(|it| it.shows(&networks) && it.at.elapsed() < PROCESS_AGE)
-        {
-            if let Some(body) = scrape.body(coding) {
-                return Ok(body);
-            }
+        let current = last.as_ref().filter(|it| it.shows(&networks) && it.at.elapsed() < PROCESS_AGE);
+        if let Some(body) = current.and_then(|scrape| scrape.body(coding)) {
+            return Ok(body);
         }
         let before = last.clone();
         let many = networks.len() >= MANY_NETWORKS;
