@@ -3,7 +3,7 @@
 //! The modules in the order in which data passes through them; nothing imports from further down:
 //! config, rpc, chain, decode, plan, ledger, views, snapshot, state, follow, metrics, web. Around them: cli,
 //! app, networks and supervise start and stop everything, log and progress report on it, health asks another process;
-//! memory_limit warns; text serves whoever shows words from outside.
+//! memory_limit warns; native counts in fine buckets for ledger and rpc; text serves whoever shows words from outside.
 
 pub mod app;
 pub mod chain;
@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod log;
 mod memory_limit;
 pub mod metrics;
+pub mod native;
 mod networks;
 pub mod plan;
 pub mod progress;

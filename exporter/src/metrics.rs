@@ -21,6 +21,7 @@ mod confirmed;
 mod exemplars;
 mod live;
 mod process;
+mod protobuf;
 mod writer;
 
 /// Everything one scrape shows.
@@ -63,6 +64,8 @@ pub enum Format {
     PrometheusText,
     /// OpenMetrics text 1.0.0, with exemplars
     OpenMetrics,
+    /// Prometheus protobuf, delimited, with exemplars and native histograms
+    Protobuf,
 }
 
 impl Format {
@@ -71,22 +74,28 @@ impl Format {
         match self {
             Self::PrometheusText => prometheus_text::CONTENT_TYPE,
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 }
 
 /// Encodes everything. The error is the encoder's own and carries nothing; writing to memory has none.
-pub fn encode(exposition: Exposition, format: Format) -> Result<String, fmt::Error> {
+pub fn encode(exposition: Exposition, format: Format) -> Result<Vec<u8>, fmt::Error> {
     let Exposition { networks, build, reload, process } = exposition;
-    Ok(encode_networks(&networks, format)? + &encode_exporter(build, reload, process, format)?)
+    Ok([encode_networks(&networks, format)?, encode_exporter(build, reload, process, format)?].concat())
 }
 
 /// Encodes what the networks' snapshots show, in their order; [`encode_exporter`] ends it.
-pub fn encode_networks(networks: &[Arc<Snapshot>], format: Format) -> Result<String, fmt::Error> {
-    let body = encode_all(Networks(networks.to_vec()), format)?;
+pub fn encode_networks(networks: &[Arc<Snapshot>], format: Format) -> Result<Vec<u8>, fmt::Error> {
+    let families = Networks(networks.to_vec());
     Ok(match format {
-        Format::PrometheusText => body,
-        Format::OpenMetrics => exemplars::append(&body, confirmed::exemplars(networks)),
+        Format::PrometheusText => prometheus_text(families)?.into_bytes(),
+        Format::OpenMetrics => {
+            exemplars::append(&open_metrics(families)?, confirmed::exemplars(networks)).into_bytes()
+        }
+        Format::Protobuf => messages(&families)?,
     })
 }
 
@@ -96,33 +105,65 @@ pub fn encode_exporter(
     reload: Reload,
     process: Option<ProcessStats>,
     format: Format,
-) -> Result<String, fmt::Error> {
-    let mut body = encode_all(Exporter { build, reload, process }, format)?;
-    if format == Format::OpenMetrics {
-        text::encode_eof(&mut body)?;
-    }
+) -> Result<Vec<u8>, fmt::Error> {
+    let families = Exporter { build, reload, process };
+    Ok(match format {
+        Format::PrometheusText => prometheus_text(families)?.into_bytes(),
+        Format::OpenMetrics => {
+            let mut body = open_metrics(families)?;
+            text::encode_eof(&mut body)?;
+            body.into_bytes()
+        }
+        Format::Protobuf => messages(&families)?,
+    })
+}
+
+fn prometheus_text(families: impl Families) -> Result<String, fmt::Error> {
+    let mut body = String::new();
+    prometheus_text::encode(&mut body, &registry(families))?;
     Ok(body)
 }
 
-fn encode_all(families: impl Collector, format: Format) -> Result<String, fmt::Error> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(families));
+fn open_metrics(families: impl Families) -> Result<String, fmt::Error> {
     let mut body = String::new();
-    match format {
-        Format::PrometheusText => prometheus_text::encode(&mut body, &registry)?,
-        Format::OpenMetrics => text::encode_registry(&mut body, &registry)?,
-    }
+    text::encode_registry(&mut body, &registry(families))?;
     Ok(body)
+}
+
+fn messages(families: &impl Families) -> Result<Vec<u8>, fmt::Error> {
+    let mut body = Vec::new();
+    families.write(&mut Writer::Protobuf(&mut body))?;
+    Ok(body)
+}
+
+fn registry(families: impl Families) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Text(families)));
+    registry
+}
+
+/// A part of the exposition, the same in every format.
+trait Families: fmt::Debug + Send + Sync + 'static {
+    fn write(&self, writer: &mut Writer<'_>) -> fmt::Result;
+}
+
+/// What the text encoders ask for families.
+#[derive(Debug)]
+struct Text<F>(F);
+
+impl<F: Families> Collector for Text<F> {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.write(&mut Writer::Text(encoder))
+    }
 }
 
 #[derive(Debug)]
 struct Networks(Vec<Arc<Snapshot>>);
 
-impl Collector for Networks {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut writer = Writer::new(encoder);
-        confirmed::encode(&mut writer, &self.0)?;
-        live::encode(&mut writer, &self.0)
+impl Families for Networks {
+    fn write(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        confirmed::encode(writer, &self.0)?;
+        live::encode(writer, &self.0)
     }
 }
 
@@ -133,9 +174,9 @@ struct Exporter {
     process: Option<ProcessStats>,
 }
 
-impl Collector for Exporter {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        process::encode(&mut Writer::new(encoder), self)
+impl Families for Exporter {
+    fn write(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        process::encode(writer, self)
     }
 }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::native::Native;
 pub use endpoint::{Batched, Endpoint};
 pub use error::{Error, ErrorKind, Refusal};
 pub use pool::{Check, Pool};
@@ -124,6 +125,8 @@ pub struct EndpointStats {
     pub requests: Vec<(&'static str, [u64; Outcome::ALL.len()])>,
     /// HTTP exchanges by duration, not cumulative; the last has no upper bound.
     pub durations: [u64; DURATION_BUCKETS.len() + 1],
+    /// The same, finely.
+    pub native_durations: Native,
     /// Sum of the durations, seconds.
     pub duration_sum: f64,
 }
@@ -142,6 +145,7 @@ impl EndpointStats {
         let seconds = duration.as_secs_f64();
         let bucket = DURATION_BUCKETS.iter().position(|bound| seconds <= *bound);
         self.durations[bucket.unwrap_or(DURATION_BUCKETS.len())] += 1;
+        self.native_durations.observe_duration(duration);
         self.duration_sum += seconds;
     }
 }

@@ -160,14 +160,17 @@ impl Server {
 
     async fn metrics(&self, headers: &HeaderMap) -> Answer {
         let format = accept::negotiate(headers.get_all(ACCEPT));
-        let gzip = accept::takes_gzip(headers.get_all(ACCEPT_ENCODING));
+        let coding = accept::coding(headers.get_all(ACCEPT_ENCODING));
         let exporter = (self.site.build, self.site.followed.borrow().reload);
-        let Ok(body) = self.scrapes.body(self.snapshots(), exporter, format, gzip).await else {
+        let Ok(body) = self.scrapes.body(self.snapshots(), exporter, format, coding).await else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n");
         };
         let answer =
             with(answer(StatusCode::OK, format.content_type(), body), VARY, "Accept, Accept-Encoding");
-        if gzip { with(answer, CONTENT_ENCODING, "gzip") } else { answer }
+        match coding {
+            Some(coding) => with(answer, CONTENT_ENCODING, coding.name()),
+            None => answer,
+        }
     }
 
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {

@@ -6,6 +6,7 @@
 
 mod decode;
 mod history;
+mod native;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use decode::{Event, decode};
 
 pub use decode::Log;
 pub use history::{Block, read};
+pub use native::{Native, quantile};
 
 /// Upper bounds of the histograms, seconds.
 const BOUNDS: [u64; 17] = [1, 2, 5, 10, 15, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 21600, 86400];
@@ -49,6 +51,8 @@ pub struct Truth {
     pub series: BTreeMap<String, f64>,
     /// Exemplars by the series of their bucket.
     pub exemplars: BTreeMap<String, Exemplar>,
+    /// What each histogram observed, seconds, in log order.
+    pub observations: BTreeMap<String, Vec<u64>>,
 }
 
 /// The transaction that stands for a bucket.
@@ -328,6 +332,8 @@ impl Writer<'_> {
     fn histogram(&mut self, name: &str, observations: &[(H256, u64, u64)]) {
         self.set(&format!("{name}_count"), &[], observations.len() as f64);
         self.set(&format!("{name}_sum"), &[], observations.iter().map(|(.., value)| *value as f64).sum());
+        let values = observations.iter().map(|(.., value)| *value).collect();
+        self.truth.observations.insert(self.key(name, &[]), values);
         let bounds = BOUNDS.iter().map(|bound| (format!("{bound}.0"), *bound));
         let mut below = None;
         for (le, bound) in bounds.chain([("+Inf".to_owned(), u64::MAX)]) {

@@ -9,6 +9,7 @@ pub mod http;
 pub mod json_rpc;
 pub mod process;
 pub mod prometheus;
+pub mod protobuf;
 pub mod rig;
 pub mod series;
 pub mod sim;

@@ -1,10 +1,10 @@
 //! A real Prometheus under control, with whatever configuration and rules a test gives it.
 //!
-//! Never a stand-in: it is the server from the system's packages. Every wait is for a condition and has
+//! Never a stand-in: it is the server from the system's packages, or a newer one that `tests/compose/prepare` fetched. Every wait is for a condition and has
 //! a deadline.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -31,6 +31,11 @@ pub struct Prometheus {
 impl Prometheus {
     /// With this text as `prometheus.yml`, and copies of these files next to it.
     pub async fn start(config: &str, files: &[&Path]) -> Self {
+        Self::start_program("prometheus".as_ref(), "exemplar-storage", config, files).await
+    }
+
+    /// The same with this program, and these features switched on.
+    pub async fn start_program(program: &Path, features: &str, config: &str, files: &[&Path]) -> Self {
         let dir = TempDir::with_prefix("prometheus-").expect("a temporary directory");
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("write prometheus.yml");
         for file in files {
@@ -40,9 +45,9 @@ impl Prometheus {
         }
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let log = std::fs::File::create(dir.path().join("log")).expect("a file for the log");
-        let child = Command::new("prometheus")
+        let child = Command::new(program)
             .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
-            .arg("--enable-feature=exemplar-storage")
+            .arg(format!("--enable-feature={features}"))
             .arg(format!("--web.listen-address={address}"))
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -106,6 +111,27 @@ impl Prometheus {
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
+}
+
+/// A program of the Prometheus 3 that `tests/compose/prepare` fetched: `prometheus` or `promtool`. Where it was not
+/// run, `None`, and a line that says so.
+pub fn prometheus_3(program: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = root.join("target/compose/roots/prometheus/usr/bin").join(program);
+    let found = path.is_file().then_some(path);
+    if found.is_none() {
+        eprintln!("SKIPPED, there is no {program} 3: tests/compose/prepare has not been run");
+    }
+    found
+}
+
+/// A configuration without what Prometheus takes only from 3.9 on, which is newer than any that runs here: native
+/// histograms are not scraped with it.
+pub fn before_3_9(config: &str) -> String {
+    let newer = |line: &&str| {
+        line.contains("scrape_native_histograms:") || line.contains("always_scrape_classic_histograms:")
+    };
+    config.lines().filter(|line| !newer(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
 fn percent_encoded(text: &str) -> String {

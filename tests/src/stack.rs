@@ -1,8 +1,8 @@
 //! Prometheus and Alertmanager as processes, with the shipped configuration: the stack without Docker, for
 //! the demo and for tests.
 //!
-//! What is started reads copies in a temporary directory. In them only addresses and, for tests, intervals
-//! differ from what is shipped; the rule files are copied byte for byte.
+//! What is started reads copies in a temporary directory. In them only addresses, what an older Prometheus does not
+//! take and, for tests, intervals differ from what is shipped; the rule files are copied byte for byte.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
 use crate::http::get;
+use crate::prometheus::before_3_9;
 
 /// How long a server may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -141,9 +142,11 @@ impl Stack {
         replace.extend(addresses.iter().map(|(from, to)| (*from, to.as_str())));
         let config = dir.join("rules");
         copy_files("rules", &config, "prometheus.yml", &replace)?;
+        let file = config.join("prometheus.yml");
+        std::fs::write(&file, before_3_9(&std::fs::read_to_string(&file)?))?;
         let mut command = bare(program(&["prometheus"])?);
         command
-            .arg(format!("--config.file={}", config.join("prometheus.yml").display()))
+            .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", dir.join("prometheus").display()))
             .arg(format!("--web.listen-address={address}"))
             .arg(format!("--web.external-url=http://{address}"))

@@ -20,7 +20,8 @@ const METRICS: &str = "\
 Every family that the exporter serves, written from the exposition that its tests compare. All but the last ones carry
 `network`. *Confirmed* families reach up to the processed block, appear once the first sync is done, and are functions of the
 chain alone; what else is not known is absent, never 0. In OpenMetrics a counter's family is named without `_total`, an info
-without `_info`, and histograms carry exemplars with the `tx_id`.
+without `_info`, and histograms carry exemplars with the `tx_id`. In Prometheus protobuf they carry native buckets beside the
+classic ones, 16 to a power of two, and quantiles of these are within 5 % of exact.
 
 | metric | type | labels | unit | absent | meaning |
 |---|---|---|---|---|---|

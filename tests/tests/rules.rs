@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_yaml::Value;
+use tesseract_tests::prometheus::prometheus_3;
 
 /// All alerts with their severity: what users may rely on.
 const ALERTS: [(&str, &str); 33] = [
@@ -57,6 +58,13 @@ fn promtool_passes_every_unit_test() {
     let files = files("tests/rules", ".test.yml");
     assert!(files.len() >= 5, "{files:?}");
     promtool(&["test", "rules"], &files);
+}
+
+/// Those whose notation an older promtool does not read.
+#[test]
+fn promtool_3_passes_every_unit_test() {
+    let Some(program) = prometheus_3("promtool") else { return };
+    run(&program, &["test", "rules"], &files("tests/rules/prometheus3", ".test.yml"));
 }
 
 #[test]
@@ -261,7 +269,11 @@ fn metrics(text: &str) -> Vec<(String, Option<String>)> {
 }
 
 fn promtool(args: &[&str], files: &[PathBuf]) {
-    let output = Command::new("promtool").args(args).args(files).output().expect("promtool, see tests/setup");
+    run("promtool".as_ref(), args, files);
+}
+
+fn run(promtool: &Path, args: &[&str], files: &[PathBuf]) {
+    let output = Command::new(promtool).args(args).args(files).output().expect("promtool, see tests/setup");
     let said = [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
     assert!(output.status.success(), "promtool {args:?}: {}\n{said}", output.status);
 }

@@ -5,6 +5,7 @@ use web3::types::H256;
 
 use super::transaction::Settled;
 use crate::decode::{OTHER_EVENTS, Reason};
+use crate::native::Native;
 
 /// Upper bounds of the resolution histograms, seconds; a last bucket without a bound follows.
 pub const BUCKETS: [u64; 17] =
@@ -61,6 +62,8 @@ impl Outcome {
 pub struct Histogram {
     /// Observations by bucket, not cumulative; the last has no upper bound.
     pub buckets: [u64; BUCKETS.len() + 1],
+    /// The same observations, so finely that quantiles are exact to 5 %.
+    pub native: Native,
     /// Sum of all observations, seconds.
     pub sum: u64,
     /// The newest observation of each bucket in log order.
@@ -83,11 +86,12 @@ impl Histogram {
     pub fn observe(&mut self, exemplar: Exemplar) {
         let bucket = BUCKETS.iter().position(|bound| exemplar.value <= *bound).unwrap_or(BUCKETS.len());
         self.buckets[bucket] += 1;
+        self.native.observe(exemplar.value);
         self.sum = self.sum.saturating_add(exemplar.value);
         self.exemplars[bucket] = Some(exemplar);
     }
 
-    /// Never below `least`, bucket by cumulative bucket.
+    /// Never below `least`: classic buckets cumulatively, native ones each.
     fn at_least(&self, least: &Self) -> Self {
         let mut raised = self.clone();
         let (mut own, mut lower, mut below) = (0, 0, 0);
@@ -98,6 +102,7 @@ impl Histogram {
             *bucket = cumulative - below;
             below = cumulative;
         }
+        raised.native = self.native.at_least(&least.native);
         raised.sum = self.sum.max(least.sum);
         raised
     }

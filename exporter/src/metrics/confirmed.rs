@@ -166,7 +166,12 @@ fn processed(networks: &[Arc<Snapshot>]) -> impl Iterator<Item = (&str, Head)> {
     })
 }
 
-fn buckets(histogram: &Histogram) -> Buckets {
+fn buckets(histogram: &Histogram) -> Buckets<'_> {
     let bounds = BUCKETS.iter().map(|&bound| bound as f64).chain([f64::INFINITY]);
-    Buckets { sum: histogram.sum as f64, buckets: bounds.zip(histogram.buckets).collect() }
+    Buckets {
+        sum: histogram.sum as f64,
+        buckets: bounds.zip(histogram.buckets).collect(),
+        native: &histogram.native,
+        exemplars: &histogram.exemplars,
+    }
 }

@@ -171,11 +171,13 @@ fn rpc(writer: &mut Writer<'_>, networks: &[Arc<Snapshot>]) -> fmt::Result {
         "Duration of HTTP exchanges with an endpoint (its number in the configured list, from 1), in seconds.",
         endpoints(networks).map(|(network, number, stats)| {
             let bounds = DURATION_BUCKETS.into_iter().chain([f64::INFINITY]);
-            let buckets = bounds.zip(stats.durations).collect();
-            (
-                [("network", network.to_owned()), ("endpoint", number.to_string())],
-                Buckets { sum: stats.duration_sum, buckets },
-            )
+            let buckets = Buckets {
+                sum: stats.duration_sum,
+                buckets: bounds.zip(stats.durations).collect(),
+                native: &stats.native_durations,
+                exemplars: &[],
+            };
+            ([("network", network.to_owned()), ("endpoint", number.to_string())], buckets)
         }),
     )
 }

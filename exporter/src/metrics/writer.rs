@@ -1,7 +1,7 @@
 //! Families written one after another, each with its head once and only when it has a series.
 //!
 //! Names are given in full, as the interface lists them, so that searching for a name finds it here;
-//! what the encoder adds by itself (`_total`, `_info`, the unit) is taken off before.
+//! what the text encoder adds by itself (`_total`, `_info`, the unit) is taken off before.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,70 +15,99 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Unit;
 use web3::types::U256;
 
-/// Writes families.
-pub(super) struct Writer<'a>(DescriptorEncoder<'a>);
+use super::protobuf::{self, Family, Metric};
+use crate::ledger;
+use crate::native::Native;
 
-/// Buckets as the encoder wants them: upper bound and observations, not cumulative.
-pub(super) struct Buckets {
-    /// Sum of all observations.
-    pub(super) sum: f64,
-    /// The last bound is infinite.
-    pub(super) buckets: Vec<(f64, u64)>,
+/// Writes families.
+pub(super) enum Writer<'a> {
+    /// In either text format.
+    Text(DescriptorEncoder<'a>),
+    /// As delimited messages.
+    Protobuf(&'a mut Vec<u8>),
 }
 
-impl<'a> Writer<'a> {
-    pub(super) fn new(encoder: DescriptorEncoder<'a>) -> Self {
-        Self(encoder)
-    }
+/// A histogram, in classic and in native buckets.
+pub(super) struct Buckets<'a> {
+    /// Sum of all observations.
+    pub(super) sum: f64,
+    /// Upper bound and observations, not cumulative; the last bound is infinite.
+    pub(super) buckets: Vec<(f64, u64)>,
+    /// The same observations; no text format has them.
+    pub(super) native: &'a Native,
+    /// Those of `buckets`, as far as there are any; texts get theirs afterwards.
+    pub(super) exemplars: &'a [Option<ledger::Exemplar>],
+}
 
-    pub(super) fn counter<L: EncodeLabelSet, V: EncodeCounterValue>(
+impl Writer<'_> {
+    pub(super) fn counter<S, L, V>(
         &mut self,
         name: &str,
         help: &str,
         series: impl IntoIterator<Item = (L, V)>,
-    ) -> fmt::Result {
-        self.family(name, help, MetricType::Counter, series, |encoder, (labels, value)| {
+    ) -> fmt::Result
+    where
+        S: AsRef<str>,
+        L: EncodeLabelSet + AsRef<[(&'static str, S)]>,
+        V: EncodeCounterValue + Float,
+    {
+        let text = |encoder: &mut MetricEncoder<'_>, (labels, value): (L, V)| {
             encoder.encode_family(&labels)?.encode_counter(&value, None::<&Exemplar<NoLabelSet, f64>>)
-        })
+        };
+        let message = |(labels, value): (L, V)| Metric::counter(labels.as_ref(), value.float());
+        self.family(name, help, MetricType::Counter, series, text, message)
     }
 
-    pub(super) fn gauge<L: EncodeLabelSet, V: EncodeGaugeValue>(
+    pub(super) fn gauge<S, L, V>(
         &mut self,
         name: &str,
         help: &str,
         series: impl IntoIterator<Item = (L, V)>,
-    ) -> fmt::Result {
-        self.family(name, help, MetricType::Gauge, series, |encoder, (labels, value)| {
+    ) -> fmt::Result
+    where
+        S: AsRef<str>,
+        L: EncodeLabelSet + AsRef<[(&'static str, S)]>,
+        V: EncodeGaugeValue + Float,
+    {
+        let text = |encoder: &mut MetricEncoder<'_>, (labels, value): (L, V)| {
             encoder.encode_family(&labels)?.encode_gauge(&value)
-        })
+        };
+        let message = |(labels, value): (L, V)| Metric::gauge(labels.as_ref(), value.float());
+        self.family(name, help, MetricType::Gauge, series, text, message)
     }
 
-    pub(super) fn info<L: EncodeLabelSet>(
+    pub(super) fn info<S, L>(
         &mut self,
         name: &str,
         help: &str,
         series: impl IntoIterator<Item = L>,
-    ) -> fmt::Result {
-        self.family(name, help, MetricType::Info, series, |encoder, labels| encoder.encode_info(&labels))
+    ) -> fmt::Result
+    where
+        S: AsRef<str>,
+        L: EncodeLabelSet + AsRef<[(&'static str, S)]>,
+    {
+        let text = |encoder: &mut MetricEncoder<'_>, labels: L| encoder.encode_info(&labels);
+        let message = |labels: L| Metric::gauge(labels.as_ref(), 1.0);
+        self.family(name, help, MetricType::Info, series, text, message)
     }
 
-    pub(super) fn histogram<L: EncodeLabelSet>(
+    pub(super) fn histogram<'b, S, L>(
         &mut self,
         name: &str,
         help: &str,
-        series: impl IntoIterator<Item = (L, Buckets)>,
-    ) -> fmt::Result {
-        self.family(
-            name,
-            help,
-            MetricType::Histogram,
-            series,
-            |encoder, (labels, Buckets { sum, buckets })| {
-                let count = buckets.iter().map(|(_, count)| count).sum();
-                let none = None::<&HashMap<usize, Exemplar<NoLabelSet, f64>>>;
-                encoder.encode_family(&labels)?.encode_histogram(sum, count, &buckets, none)
-            },
-        )
+        series: impl IntoIterator<Item = (L, Buckets<'b>)>,
+    ) -> fmt::Result
+    where
+        S: AsRef<str>,
+        L: EncodeLabelSet + AsRef<[(&'static str, S)]>,
+    {
+        let text = |encoder: &mut MetricEncoder<'_>, (labels, it): (L, Buckets<'_>)| {
+            let count = it.buckets.iter().map(|(_, count)| count).sum();
+            let none = None::<&HashMap<usize, Exemplar<NoLabelSet, f64>>>;
+            encoder.encode_family(&labels)?.encode_histogram(it.sum, count, &it.buckets, none)
+        };
+        let message = |(labels, buckets): (L, Buckets<'_>)| Metric::histogram(labels.as_ref(), &buckets);
+        self.family(name, help, MetricType::Histogram, series, text, message)
     }
 
     fn family<T>(
@@ -87,15 +116,25 @@ impl<'a> Writer<'a> {
         help: &str,
         kind: MetricType,
         series: impl IntoIterator<Item = T>,
-        mut write: impl FnMut(&mut MetricEncoder<'_>, T) -> fmt::Result,
+        mut text: impl FnMut(&mut MetricEncoder<'_>, T) -> fmt::Result,
+        message: impl FnMut(T) -> Metric,
     ) -> fmt::Result {
         let mut series = series.into_iter().peekable();
         if series.peek().is_none() {
             return Ok(());
         }
         let (stem, unit) = stem_and_unit(name, kind);
-        let mut encoder = self.0.encode_descriptor(stem, help, unit.as_ref(), kind)?;
-        series.try_for_each(|one| write(&mut encoder, one))
+        match self {
+            Self::Text(encoder) => {
+                let mut encoder = encoder.encode_descriptor(stem, help, unit.as_ref(), kind)?;
+                series.try_for_each(|one| text(&mut encoder, one))
+            }
+            Self::Protobuf(out) => {
+                let unit = unit.as_ref().map(Unit::as_str);
+                Family::new(name, help, unit, protobuf::Kind::of(kind), series.map(message)).append(out);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -109,6 +148,36 @@ impl EncodeGaugeValue for Wide {
         } else {
             EncodeGaugeValue::encode(&nearest(self.0), encoder)
         }
+    }
+}
+
+/// A value as a protobuf message has it.
+pub(super) trait Float {
+    /// The nearest float.
+    fn float(&self) -> f64;
+}
+
+impl Float for u64 {
+    fn float(&self) -> f64 {
+        *self as f64
+    }
+}
+
+impl Float for i64 {
+    fn float(&self) -> f64 {
+        *self as f64
+    }
+}
+
+impl Float for f64 {
+    fn float(&self) -> f64 {
+        *self
+    }
+}
+
+impl Float for Wide {
+    fn float(&self) -> f64 {
+        nearest(self.0)
     }
 }
 

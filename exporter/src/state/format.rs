@@ -18,7 +18,7 @@ use crate::ledger::{Deadline, Ledger, Pending, Settled, State, Transaction};
 use crate::proof::Proof;
 
 /// Changes whenever an older program would misread the file.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// A larger file is neither read nor written. It would hold six million pending transactions.
 pub(super) const LARGEST: u64 = 512 << 20;

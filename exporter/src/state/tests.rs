@@ -49,10 +49,10 @@ fn what_was_saved_is_loaded_and_what_is_not_ours_is_refused() {
     assert_eq!(load(&path, H160::repeat_byte(1), None).unwrap_err(), "was made with another start_block");
     let whole = fs::read(&path).unwrap();
     let line = |format: u32| format!("{{\"format\":{format}}}\n").into_bytes();
-    assert!(whole.starts_with(&line(2)));
-    for (format, age) in [(0, "an older"), (1, "an older"), (3, "a newer")] {
-        fs::write(&path, [line(format), whole[line(2).len()..].to_vec()].concat()).unwrap();
-        let expected = format!("was written by {age} version (format {format}, expected 2)");
+    assert!(whole.starts_with(&line(3)));
+    for (format, age) in [(0, "an older"), (2, "an older"), (4, "a newer")] {
+        fs::write(&path, [line(format), whole[line(3).len()..].to_vec()].concat()).unwrap();
+        let expected = format!("was written by {age} version (format {format}, expected 3)");
         assert_eq!(load_ours(&path).unwrap_err(), expected);
     }
 }

@@ -1,11 +1,11 @@
-//! Which exposition format a scraper prefers, and whether it takes it compressed.
+//! Which exposition format a scraper prefers, and how it is to be compressed.
 
 use hyper::header::HeaderValue;
 
 use crate::metrics::Format;
 
 /// Every format, the default first.
-const FORMATS: [Format; 2] = [Format::PrometheusText, Format::OpenMetrics];
+const FORMATS: [Format; 3] = [Format::PrometheusText, Format::OpenMetrics, Format::Protobuf];
 
 /// The acceptable format of the highest quality; among equals the one named first, then the default.
 /// Where nothing that is offered is acceptable the default is sent all the same, as every client
@@ -36,23 +36,49 @@ pub(super) fn negotiate<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -
     best.0
 }
 
-/// Whether an answer may be compressed with gzip: an `Accept-Encoding` wants it at least as much as a plain one.
-pub(super) fn takes_gzip<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
-    let (mut gzip, mut identity, mut any) = (None, None, None);
+/// How a body is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Gzip,
+    Zstd,
+}
+
+impl Coding {
+    /// Every one, that of whoever takes anything first.
+    pub(super) const ALL: [Self; 2] = [Self::Gzip, Self::Zstd];
+
+    /// The value of the `Content-Encoding` header.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// How an answer is to be compressed: as an `Accept-Encoding` prefers, among equals as the one named first. `None` where
+/// nothing that is offered is wanted at least as much as a plain one.
+pub(super) fn coding<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> Option<Coding> {
+    let (mut named, mut identity, mut any) = (Vec::new(), 0.0, None);
     let values = accept.into_iter().filter_map(|value| value.to_str().ok());
     for element in values.flat_map(|value| value.split(',')) {
         let (coding, parameter) = element.split_once(';').unwrap_or((element, "q=1"));
         let quality = parameter.trim().strip_prefix("q=").and_then(|it| it.trim().parse::<f32>().ok());
         let Some(quality) = quality.filter(|q| (0.0..=1.0).contains(q)) else { continue };
         match coding.trim().to_ascii_lowercase().as_str() {
-            "gzip" | "x-gzip" => gzip = Some(quality),
-            "identity" => identity = Some(quality),
+            "gzip" | "x-gzip" => named.push((Coding::Gzip, quality)),
+            "zstd" => named.push((Coding::Zstd, quality)),
+            "identity" => identity = quality,
             "*" => any = Some(quality),
             _ => (),
         }
     }
-    let gzip = gzip.or(any).unwrap_or(0.0);
-    gzip > 0.0 && gzip >= identity.unwrap_or(0.0)
+    let unnamed = Coding::ALL.into_iter().filter(|coding| named.iter().all(|(of, _)| of != coding));
+    let unnamed: Vec<_> = unnamed.filter_map(|coding| Some((coding, any?))).collect();
+    let wanted =
+        named.into_iter().chain(unnamed).filter(|(_, quality)| *quality > 0.0 && *quality >= identity);
+    // Of equals the last one is the greatest, and so the first one in reverse.
+    wanted.rev().max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(coding, _)| coding)
 }
 
 /// One element of an `Accept` header.
@@ -60,6 +86,8 @@ struct Range<'a> {
     kind: &'a str,
     subtype: &'a str,
     version: Option<&'a str>,
+    proto: Option<&'a str>,
+    encoding: Option<&'a str>,
     quality: f32,
 }
 
@@ -68,13 +96,15 @@ impl<'a> Range<'a> {
     fn parse(element: &'a str) -> Option<Self> {
         let mut parts = element.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
-        let mut range = Self { kind, subtype, version: None, quality: 1.0 };
+        let mut range = Self { kind, subtype, version: None, proto: None, encoding: None, quality: 1.0 };
         for parameter in parts {
             let Some((name, value)) = parameter.split_once('=') else { continue };
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
                 "q" => range.quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?,
                 "version" => range.version = Some(value),
+                "proto" => range.proto = Some(value),
+                "encoding" => range.encoding = Some(value),
                 _ => {}
             }
         }
@@ -86,6 +116,7 @@ impl<'a> Range<'a> {
         let (kind, subtype, version) = match format {
             Format::PrometheusText => ("text", "plain", "0.0.4"),
             Format::OpenMetrics => ("application", "openmetrics-text", "1.0.0"),
+            Format::Protobuf => return self.names_protobuf().then_some(3),
         };
         match (self.kind, self.subtype) {
             ("*", "*") => Some(0),
@@ -100,6 +131,14 @@ impl<'a> Range<'a> {
             _ => None,
         }
     }
+
+    /// Protobuf is for those who ask for just these messages: whoever takes anything can read a text.
+    fn names_protobuf(&self) -> bool {
+        self.kind.eq_ignore_ascii_case("application")
+            && self.subtype.eq_ignore_ascii_case("vnd.google.protobuf")
+            && self.proto == Some("io.prometheus.client.MetricFamily")
+            && self.encoding == Some("delimited")
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +147,7 @@ mod tests {
 
     const TEXT: Format = Format::PrometheusText;
     const OPEN_METRICS: Format = Format::OpenMetrics;
+    const PROTOBUF: Format = Format::Protobuf;
 
     #[test]
     fn prefers_what_the_scraper_prefers() {
@@ -125,7 +165,28 @@ mod tests {
             // Prometheus 3 with native histograms
             (
                 "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-                OPEN_METRICS,
+                PROTOBUF,
+            ),
+            // Prometheus 2.42 with native histograms
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+                PROTOBUF,
+            ),
+            // Other messages, another encoding, or not said which
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text,*/*;q=0.1",
+                TEXT,
+            ),
+            (
+                "application/vnd.google.protobuf;proto=openmetrics.MetricSet;encoding=delimited,*/*;q=0.1",
+                TEXT,
+            ),
+            ("application/vnd.google.protobuf", TEXT),
+            ("application/openmetrics-text;q=0.5,application/vnd.google.protobuf;q=0.9", OPEN_METRICS),
+            // Less wanted than a text
+            (
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.4,text/plain;q=0.5",
+                TEXT,
             ),
             // Prometheus 3 told to scrape text 0.0.4 only
             ("text/plain;version=0.0.4;q=0.3,*/*;q=0.2", TEXT),
@@ -169,31 +230,42 @@ mod tests {
     }
 
     #[test]
-    fn gzip_where_it_is_wanted() {
+    fn compressed_as_it_is_wanted() {
+        let (gzip, zstd) = (Some(Coding::Gzip), Some(Coding::Zstd));
         let table = [
             // Prometheus
-            ("gzip", true),
-            // Prometheus 3, curl --compressed, browsers
-            ("gzip, deflate, br, zstd", true),
-            ("zstd;q=1.0, gzip;q=0.5", true),
-            ("GZIP", true),
-            ("x-gzip", true),
-            ("*", true),
-            ("gzip;q=0.5, identity;q=0.5", true),
-            ("", false),
-            ("identity", false),
-            ("deflate", false),
-            ("gzip;q=0", false),
-            ("gzip;q=0, *", false),
-            ("gzip;q=0.1, identity;q=0.5", false),
-            ("gzip;q=2", false),
-            ("gzip;q=x", false),
+            ("gzip", gzip),
+            // Prometheus that was told to take zstd
+            ("zstd", zstd),
+            ("zstd, gzip", zstd),
+            // curl --compressed, browsers
+            ("gzip, deflate, br, zstd", gzip),
+            ("zstd;q=1.0, gzip;q=0.5", zstd),
+            ("gzip;q=0.5, zstd;q=1.0", zstd),
+            ("zstd;q=0.4, gzip;q=0.5", gzip),
+            ("GZIP", gzip),
+            ("ZStd", zstd),
+            ("x-gzip", gzip),
+            ("*", gzip),
+            ("zstd;q=0.5, *", gzip),
+            ("zstd, *;q=0.5", zstd),
+            ("gzip;q=0.5, identity;q=0.5", gzip),
+            ("", None),
+            ("identity", None),
+            ("deflate", None),
+            ("gzip;q=0", None),
+            ("gzip;q=0, *", zstd),
+            ("gzip;q=0, zstd;q=0, *", None),
+            ("gzip;q=0.1, identity;q=0.5", None),
+            ("gzip;q=0.1, zstd;q=0.6, identity;q=0.5", zstd),
+            ("gzip;q=2", None),
+            ("gzip;q=x", None),
         ];
         for (accept, expected) in table {
             let header = HeaderValue::from_str(accept).unwrap();
-            assert_eq!(takes_gzip([&header]), expected, "{accept}");
+            assert_eq!(coding([&header]), expected, "{accept}");
         }
-        assert!(!takes_gzip([]));
+        assert_eq!(coding([]), None);
     }
 
     proptest::proptest! {
@@ -201,7 +273,7 @@ mod tests {
         fn anything_gets_an_answer(bytes: Vec<u8>, text in "[a-z*/;=q.0-9, \"]{0,80}") {
             let headers = [bytes, text.into_bytes()].map(|bytes| HeaderValue::from_bytes(&bytes));
             negotiate(headers.iter().flatten());
-            takes_gzip(headers.iter().flatten());
+            coding(headers.iter().flatten());
         }
     }
 

@@ -14,11 +14,14 @@ use flate2::write::GzEncoder;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::accept::Coding;
 use crate::metrics::{Build, Format, ProcessStats, Reload, encode_exporter, encode_networks};
 use crate::snapshot::Snapshot;
 
 /// The process's own figures are this old at most: reading them takes longer than all else.
 const PROCESS_AGE: Duration = Duration::from_secs(1);
+/// Higher ones take longer, and make these texts no smaller.
+const ZSTD_LEVEL: i32 = 1;
 /// With this many networks encoding takes a while, and is done apart.
 const MANY_NETWORKS: usize = 32;
 
@@ -27,6 +30,7 @@ const MANY_NETWORKS: usize = 32;
 pub(super) struct Scrapes {
     prometheus_text: Mutex<Option<Scrape>>,
     open_metrics: Mutex<Option<Scrape>>,
+    protobuf: Mutex<Option<Scrape>>,
 }
 
 #[derive(Clone)]
@@ -37,37 +41,35 @@ struct Scrape {
     /// When the exporter's own part was encoded.
     at: Instant,
     plain: Bytes,
-    gzip: Option<Bytes>,
+    /// By [`Coding`], those that were asked for.
+    compressed: [Option<Bytes>; Coding::ALL.len()],
 }
 
 impl Scrapes {
-    /// The body for these snapshots, compressed with gzip if wanted.
+    /// The body for these snapshots, compressed as wanted.
     pub(super) async fn body(
         &self,
         networks: Vec<Arc<Snapshot>>,
         (build, reload): (Build, Reload),
         format: Format,
-        gzip: bool,
+        coding: Option<Coding>,
     ) -> Result<Bytes, fmt::Error> {
         let slot = match format {
             Format::PrometheusText => &self.prometheus_text,
             Format::OpenMetrics => &self.open_metrics,
+            Format::Protobuf => &self.protobuf,
         };
         let mut last = slot.lock().await;
-        if let Some(scrape) = last.as_ref().filter(|it| it.shows(&networks) && it.at.elapsed() < PROCESS_AGE)
-        {
-            match (gzip, &scrape.gzip) {
-                (false, _) => return Ok(scrape.plain.clone()),
-                (true, Some(compressed)) => return Ok(compressed.clone()),
-                (true, None) => (),
-            }
+        let current = last.as_ref().filter(|it| it.shows(&networks) && it.at.elapsed() < PROCESS_AGE);
+        if let Some(body) = current.and_then(|scrape| scrape.body(coding)) {
+            return Ok(body);
         }
         let before = last.clone();
         let many = networks.len() >= MANY_NETWORKS;
         let make = move || {
             let mut scrape = Scrape::make(before, networks, (build, reload), format)?;
-            if gzip {
-                scrape.gzip = Some(compress(&scrape.plain)?);
+            if let Some(coding) = coding {
+                scrape.compressed[coding as usize] = Some(compress(&scrape.plain, coding)?);
             }
             Ok(scrape)
         };
@@ -77,9 +79,9 @@ impl Scrapes {
         } else {
             make()?
         };
-        let body = scrape.gzip.clone().filter(|_| gzip).unwrap_or_else(|| scrape.plain.clone());
+        let body = scrape.body(coding).ok_or(fmt::Error);
         *last = Some(scrape);
-        Ok(body)
+        body
     }
 }
 
@@ -100,8 +102,13 @@ impl Scrape {
             None => encode_networks(&networks, format)?.into(),
         };
         let exporter = encode_exporter(build, reload, ProcessStats::read().ok(), format)?;
-        let plain = [&encoded, exporter.as_bytes()].concat().into();
-        Ok(Self { networks, encoded, at: Instant::now(), plain, gzip: None })
+        let plain = [&encoded[..], &exporter].concat().into();
+        Ok(Self { networks, encoded, at: Instant::now(), plain, compressed: Default::default() })
+    }
+
+    /// `None` where it was not compressed in this way yet.
+    fn body(&self, coding: Option<Coding>) -> Option<Bytes> {
+        coding.map_or_else(|| Some(self.plain.clone()), |coding| self.compressed[coding as usize].clone())
     }
 
     fn shows(&self, networks: &[Arc<Snapshot>]) -> bool {
@@ -110,8 +117,14 @@ impl Scrape {
     }
 }
 
-fn compress(plain: &[u8]) -> Result<Bytes, fmt::Error> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::fast());
+fn compress(plain: &[u8], coding: Coding) -> Result<Bytes, fmt::Error> {
+    let compressed = match coding {
+        Coding::Gzip => {
+            let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::fast());
+            encoder.write_all(plain).and_then(|()| encoder.finish())
+        }
+        Coding::Zstd => zstd::bulk::compress(plain, ZSTD_LEVEL),
+    };
     // Writing to memory cannot fail.
-    encoder.write_all(plain).and_then(|()| encoder.finish()).map(Bytes::from).map_err(|_| fmt::Error)
+    compressed.map(Bytes::from).map_err(|_| fmt::Error)
 }

@@ -6,6 +6,8 @@ use tesseract_exporter::snapshot::Head;
 
 use crate::server::{Server, well};
 
+const PROTOBUF: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const VARY: &str = "Accept, Accept-Encoding";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -119,6 +121,13 @@ async fn the_scraper_chooses_the_format() {
     let open_metrics = server.ask("GET", "/metrics", "Accept: application/openmetrics-text\r\n");
     assert_eq!((open_metrics.header("content-type"), open_metrics.header("vary")), (OPEN_METRICS, VARY));
     assert!(open_metrics.body.ends_with("\n# EOF\n"));
+
+    let (head, body) = server.ask_bytes(&format!("Accept: {PROTOBUF}\r\n"));
+    for line in [format!("content-type: {PROTOBUF}"), format!("vary: {VARY}")] {
+        assert!(head.to_lowercase().contains(&format!("\r\n{}\r\n", line.to_lowercase())), "{head}");
+    }
+    let name = b"tesseract_synced";
+    assert!(body.windows(name.len()).any(|it| it == name), "{}", String::from_utf8_lossy(&body));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,10 +140,18 @@ async fn a_scrape_shows_the_last_snapshot() {
     assert!(answer.body.contains("tesseract_head_block_number{network=\"sepolia\"} 121\n"));
 }
 
+/// Appends the text of a compressed body.
+type Decompress = fn(&[u8], &mut String) -> std::io::Result<usize>;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scrape_is_compressed_where_that_is_wanted() {
     let server = Server::start([well("sepolia")]).await;
-    for accept in ["", "Accept: application/openmetrics-text\r\n"] {
+    let gzip: Decompress = |body, text| flate2::read::GzDecoder::new(body).read_to_string(text);
+    let zstd: Decompress = |body, text| zstd::Decoder::new(body)?.read_to_string(text);
+    let open_metrics = "Accept: application/openmetrics-text\r\n";
+    for (coding, decompress, accept) in
+        [("gzip", gzip, ""), ("gzip", gzip, open_metrics), ("zstd", zstd, ""), ("zstd", zstd, open_metrics)]
+    {
         // Twice: the second may be of the same bytes.
         for _ in 0..2 {
             // What the process shows of itself changes; what the networks show does not.
@@ -142,11 +159,11 @@ async fn a_scrape_is_compressed_where_that_is_wanted() {
                 |text: &str| text.split("# HELP tesseract_exporter_build").next().unwrap().to_owned();
             let plain = server.ask("GET", "/metrics", accept);
             assert_eq!(plain.header("content-encoding"), "");
-            let (head, body) = server.ask_bytes(&format!("Accept-Encoding: gzip\r\n{accept}"));
-            assert!(head.contains("\r\ncontent-encoding: gzip\r\n"), "{head}");
+            let (head, body) = server.ask_bytes(&format!("Accept-Encoding: {coding}\r\n{accept}"));
+            assert!(head.contains(&format!("\r\ncontent-encoding: {coding}\r\n")), "{head}");
             assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
             let mut text = String::new();
-            flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
+            decompress(&body, &mut text).unwrap();
             assert_eq!(networks(&text), networks(&plain.body));
             assert!(text.len() > 3 * body.len(), "{} to {}", text.len(), body.len());
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tesseract_tests::process::binary;
+use tesseract_tests::prometheus::before_3_9;
 use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
@@ -69,6 +70,7 @@ impl Engine {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("dockerd: {error}"))?;
+        configure_older_prometheus(dir.path()).map_err(|error| error.to_string())?;
         let mut engine = Self { daemon, dir };
         if timeout(PATIENCE, engine.ready()).await == Ok(true) {
             return Ok(engine);
@@ -171,9 +173,26 @@ impl Engine {
             .env("DOCKER_HOST", format!("unix://{}", self.dir.path().join("socket").display()))
             .env("DOCKER_CONFIG", prepared().join("docker-config"))
             .env("DOCKER_BUILDKIT", "1")
+            .env(
+                "COMPOSE_FILE",
+                format!("docker-compose.yml:{}", self.dir.path().join("older.yml").display()),
+            )
             .current_dir(root());
         command
     }
+}
+
+/// The stand-in for Prometheus is older than the image, and is given the shipped configuration without what is newer.
+fn configure_older_prometheus(dir: &Path) -> std::io::Result<()> {
+    let rules = dir.join("rules");
+    fs::create_dir(&rules)?;
+    for entry in fs::read_dir(root().join("rules"))? {
+        let path = entry?.path();
+        fs::copy(&path, rules.join(path.file_name().unwrap_or_default()))?;
+    }
+    fs::write(rules.join("prometheus.yml"), before_3_9(&read("rules/prometheus.yml")))?;
+    let volume = format!("{}:/etc/prometheus:ro", rules.display());
+    fs::write(dir.join("older.yml"), format!("services: {{prometheus: {{volumes: [\"{volume}\"]}}}}\n"))
 }
 
 fn checked(arguments: &[&str], output: &Output) -> String {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tesseract_exporter::decode::Reason;
 use tesseract_exporter::ledger::{Counts, Exemplar, Expiry, Failure, Histogram, Newest};
 use tesseract_exporter::metrics::{Build, Exposition, ProcessStats, Reload};
+use tesseract_exporter::native::Native;
 use tesseract_exporter::rpc::EndpointStats;
 use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot};
 use tesseract_exporter::views::Views;
@@ -45,6 +46,10 @@ fn buffer() -> Snapshot {
     durations[1] = 6000;
     durations[3] = 198;
     durations[10] = 3;
+    let mut native_durations = Native::default();
+    for (milliseconds, n) in [(7, 6000), (32, 100), (33, 98), (20_000, 3)] {
+        (0..n).for_each(|_| native_durations.observe_duration(Duration::from_millis(milliseconds)));
+    }
     let counts = Counts {
         buffered: 1204,
         ready: 1150,
@@ -93,7 +98,14 @@ fn buffer() -> Snapshot {
         serving: Some(0),
         explorer: Some("https://sepolia.etherscan.io".to_owned()),
         endpoints: vec![
-            EndpointStats { healthy: Some(true), problem: None, requests, durations, duration_sum: 61.75 },
+            EndpointStats {
+                healthy: Some(true),
+                problem: None,
+                requests,
+                durations,
+                native_durations,
+                duration_sum: 61.75,
+            },
             EndpointStats::default(),
         ],
         ..well("sepolia", 11_155_111)
@@ -200,9 +212,9 @@ fn histogram(id: u8, observations: &[(u64, u64)]) -> Histogram {
         let bucket = bounds.iter().position(|&bound| value <= bound).unwrap_or(bounds.len());
         let mut tx_id = H256::repeat_byte(id);
         tx_id.0[31] = u8::try_from(bucket).unwrap();
-        histogram.buckets[bucket] += n;
-        histogram.sum += value * n;
-        histogram.exemplars[bucket] = Some(Exemplar { tx_id, value, timestamp: 1_699_999_900 + value % 100 });
+        for _ in 0..n {
+            histogram.observe(Exemplar { tx_id, value, timestamp: 1_699_999_900 + value % 100 });
+        }
     }
     histogram
 }

@@ -1,5 +1,6 @@
 //! Golden files, and what independent parsers say about them.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,6 +9,8 @@ use serde_json::Value;
 use tesseract_exporter::ledger::BUCKETS;
 use tesseract_exporter::metrics::{Format, encode};
 use tesseract_exporter::snapshot::hex;
+use tesseract_tests::fold::canonical;
+use tesseract_tests::protobuf;
 use tesseract_tests::series::Series;
 
 use crate::fixture;
@@ -22,11 +25,44 @@ fn open_metrics_is_as_it_was() {
     is_golden("metrics.openmetrics.txt", &exposition(Format::OpenMetrics));
 }
 
+/// The messages, as a text.
+#[test]
+fn protobuf_is_as_it_was() {
+    let families = protobuf::parse(&encode(fixture::exposition(), Format::Protobuf).unwrap());
+    is_golden("metrics.protobuf.txt", &families.iter().map(ToString::to_string).collect::<String>());
+}
+
+#[test]
+fn protobuf_says_what_the_texts_say() {
+    let families = protobuf::parse(&encode(fixture::exposition(), Format::Protobuf).unwrap());
+    let numbers = |series: &Series| {
+        let numbers = series.0.iter().map(|(key, value)| (canonical(key), value.parse::<f64>().unwrap()));
+        numbers.collect::<BTreeMap<_, _>>()
+    };
+    let text = exposition(Format::OpenMetrics);
+    assert_eq!(numbers(&protobuf::series(&families)), numbers(&Series::parse(&text)));
+
+    // Each family's help and unit; the text leaves the suffix of counters and infos out.
+    for family in &families {
+        let stem = ["_total", "_info"].iter().find_map(|suffix| family.name.strip_suffix(suffix));
+        let stem = stem.unwrap_or(&family.name);
+        assert!(text.contains(&format!("# HELP {stem} {}\n", family.help)), "{family}");
+        let unit = text.contains(&format!("# UNIT {stem} {}\n", family.unit));
+        assert_eq!(unit, !family.unit.is_empty(), "{family}");
+    }
+
+    let histograms =
+        families.iter().flat_map(|family| &family.metrics).filter_map(|it| it.histogram.as_ref());
+    for histogram in histograms {
+        assert_eq!(histogram.count, histogram.zero_count + histogram.native().values().sum::<u64>());
+    }
+}
+
 #[test]
 fn nothing_but_the_own_process_without_networks() {
     let mut empty = fixture::exposition();
     empty.networks.clear();
-    let text = encode(empty, Format::PrometheusText).unwrap();
+    let text = String::from_utf8(encode(empty, Format::PrometheusText).unwrap()).unwrap();
     let foreign: Vec<&str> = text
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -126,7 +162,7 @@ fn expected_exemplars() -> Vec<Value> {
 }
 
 fn exposition(format: Format) -> String {
-    encode(fixture::exposition(), format).unwrap()
+    String::from_utf8(encode(fixture::exposition(), format).unwrap()).unwrap()
 }
 
 fn is_golden(name: &str, text: &str) {

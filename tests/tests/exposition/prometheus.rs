@@ -35,7 +35,8 @@ async fn prometheus_stores_what_is_exposed() {
 
     for (job, format) in [("openmetrics", Format::OpenMetrics), ("text", Format::PrometheusText)] {
         wait_until(&prometheus, &format!("sum(up{{job=\"{job}\"}}) == 1")).await;
-        let expected = steady(&Series::parse(&encode(fixture::exposition(), format).unwrap()));
+        let text = String::from_utf8(encode(fixture::exposition(), format).unwrap()).unwrap();
+        let expected = steady(&Series::parse(&text));
         let stored = steady(&series(&prometheus, job).await);
         assert!(expected.len() > 300, "{}", expected.len());
         for (key, value) in &expected {

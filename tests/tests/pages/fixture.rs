@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tesseract_exporter::chain::BlockRef;
 use tesseract_exporter::decode::{Event, Logged, Reason};
 use tesseract_exporter::ledger::{Block, Ledger};
+use tesseract_exporter::native::Native;
 use tesseract_exporter::progress::Progress;
 use tesseract_exporter::rpc::EndpointStats;
 use tesseract_exporter::snapshot::{Confirmed, Gauges, Head, Snapshot};
@@ -159,6 +160,7 @@ fn endpoint(healthy: bool, problem: Option<&str>) -> EndpointStats {
         problem: problem.map(str::to_owned),
         requests: vec![("eth_getLogs", [1180, 12, 3, 0, 4, 1, 0])],
         durations,
+        native_durations: Native::default(),
         duration_sum: 87.3,
     }
 }
