@@ -62,16 +62,16 @@ pub struct Options {
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
     pub log_level: log::Level,
 
-    /// How log lines are written
-    #[arg(long = "log.format", value_name = "FORMAT", default_value = "json")]
-    pub log_format: log::Format,
+    /// How log lines are written [default: json, or on a terminal text]
+    #[arg(long = "log.format", value_name = "FORMAT")]
+    pub log_format: Option<log::Format>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Ask a running exporter whether it serves; exit 0 if it does, else 1
     Health {
-        /// Asks /-/healthy where the URL has no path, otherwise the URL as it is
+        /// Asks /-/healthy where the URL has no path, otherwise the URL as it is; over https any certificate will do
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
         #[arg(value_parser = health::endpoint)]
         url: Endpoint,
