@@ -31,20 +31,6 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// What is asked for where the URL has no path.
 const LIVENESS: &str = "/-/healthy";
 
-/// Where to ask.
-///
-/// # Errors
-/// What is wrong with the URL; the text is not quoted.
-pub fn endpoint(text: &str) -> Result<Endpoint, String> {
-    let endpoint: Endpoint = text.parse()?;
-    if endpoint.url.expose().scheme_str() == Some("https") && !endpoint.headers.is_empty() {
-        return Err("has a password for a server that is not verified, expected none: \
-                    that one is asked for already says that the exporter serves"
-            .to_owned());
-    }
-    Ok(endpoint)
-}
-
 /// Asks the URL, or its `/-/healthy` where it has no path.
 ///
 /// # Errors
@@ -53,6 +39,11 @@ pub fn ask(endpoint: &Endpoint) -> Result<String, String> {
     let url = endpoint.url.expose();
     let path = if url.path() == "/" { LIVENESS } else { url.path() };
     let shown = format!("{}{path}", endpoint.url);
+    if url.scheme_str() == Some("https") && !endpoint.headers.is_empty() {
+        return Err(format!(
+            "{shown}: no password is sent to a server that is not verified; without one, 401 says that it serves"
+        ));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot ask {shown}: {error}"))?;
     let asked = runtime.block_on(async { timeout(TIMEOUT, status(endpoint, path)).await });

@@ -142,6 +142,10 @@ async fn health_asks_over_each_kind() {
         assert!(answer.starts_with(&format!("{url}{said}")), "{web_config}: {answer}");
         assert_eq!(answer.lines().count(), 1, "{answer}");
     }
+    let asked = Launch::bare().arg("health").arg("--url=https://user:sesame@127.0.0.1:1").run().await;
+    assert_eq!(asked.status.code(), Some(1));
+    let expected = "https://127.0.0.1:1/-/healthy: no password is sent to a server that is not verified";
+    assert!(asked.stderr.starts_with(expected) && !asked.stderr.contains("sesame"), "{asked:?}");
 }
 
 /// What the process does with the flag: a mistake, and a certificate replaced while it runs.
