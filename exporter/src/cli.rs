@@ -62,18 +62,17 @@ pub struct Options {
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
     pub log_level: log::Level,
 
-    /// How log lines are written
-    #[arg(long = "log.format", value_name = "FORMAT", default_value = "json")]
-    pub log_format: log::Format,
+    /// How log lines are written [default: json, or on a terminal text]
+    #[arg(long = "log.format", value_name = "FORMAT")]
+    pub log_format: Option<log::Format>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Ask a running exporter whether it serves; exit 0 if it does, else 1
     Health {
-        /// Asks /-/healthy where the URL has no path, otherwise the URL as it is
+        /// Asks /-/healthy where the URL has no path, otherwise the URL as it is; over https any certificate will do
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
-        #[arg(value_parser = health::endpoint)]
         url: Endpoint,
     },
 }
@@ -146,10 +145,16 @@ fn hint(error: &clap::Error, args: impl Iterator<Item = String>) -> Option<Strin
         return None;
     }
     let command = Cli::command();
-    let is_flag = |name: &str| command.get_arguments().any(|flag| flag.get_long() == Some(name));
-    let mut names = args.skip(1).filter_map(|arg| Some(arg.strip_prefix('-')?.split('=').next()?.to_owned()));
-    if let Some(name) = names.find(|name| is_flag(name)) {
-        return Some(format!("-{name} has one dash, expected two: --{name}"));
+    let plain = |name: &str| name.replace('-', ".");
+    let meant = |written: &str| {
+        let name = plain(written.trim_start_matches('-'));
+        let mut flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        flags.find(|flag| plain(flag) == name && written.strip_prefix("--") != Some(flag)).map(str::to_owned)
+    };
+    let names = args.skip(1).filter(|arg| arg.starts_with('-'));
+    let mut names = names.filter_map(|arg| Some(arg.split('=').next()?.to_owned()));
+    if let Some((written, flag)) = names.find_map(|written| Some((written.clone(), meant(&written)?))) {
+        return Some(format!("unexpected flag {written}, expected --{flag}"));
     }
     match error.get(ContextKind::InvalidSubcommand).or_else(|| error.get(ContextKind::InvalidArg))? {
         ContextValue::String(arg) if !arg.starts_with('-') && !arg.contains("://") => {

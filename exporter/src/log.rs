@@ -75,12 +75,13 @@ impl Drop for Logging {
     }
 }
 
-/// Starts logging.
+/// Starts logging; without a `format` in what fits the reader: text on a terminal, else JSON.
 ///
 /// # Errors
 /// The system has no thread to give.
-pub fn init(level: Level, format: Format) -> io::Result<Logging> {
+pub fn init(level: Level, format: Option<Format>) -> io::Result<Logging> {
     let terminal = io::stderr().is_terminal();
+    let format = format.unwrap_or(if terminal { Format::Text } else { Format::Json });
     let bars = terminal.then(MultiProgress::new);
     let shown = bars.clone();
     let queue = Queue::start(move |line| {

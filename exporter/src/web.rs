@@ -4,7 +4,7 @@
 //! request. Nothing a client sends changes anything here.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -15,6 +15,7 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 pub use self::access::Access;
 use self::access::basic::Verdict;
@@ -74,19 +75,22 @@ pub struct Source {
 struct View {
     snapshot: Arc<Snapshot>,
     progress: Option<Progress>,
+    /// How long the exporter has served.
+    up: Duration,
 }
 
 /// The site with what else an answer needs.
 struct Server {
     site: Site,
     scrapes: Scrapes,
+    started: Instant,
 }
 
 type Answer = Response<Full<Bytes>>;
 
 impl Server {
     fn new(site: Site) -> Self {
-        Self { site, scrapes: Scrapes::default() }
+        Self { site, scrapes: Scrapes::default(), started: Instant::now() }
     }
 
     async fn respond<B>(&self, request: &Request<B>, peer: Peer) -> Answer {
@@ -182,6 +186,7 @@ impl Server {
         let view = |source: &Source| View {
             snapshot: Arc::clone(&source.feed.borrow()),
             progress: *source.progress.borrow(),
+            up: self.started.elapsed(),
         };
         self.site.followed.borrow().sources.iter().map(view).collect()
     }

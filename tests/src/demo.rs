@@ -1,12 +1,12 @@
 //! The demo: a simulated chain with three networks, and the exporter on them as a process of its own.
 //!
 //! What it shows is read from `/metrics`, as a user would. It needs nothing but this repository, and leaves
-//! nothing behind.
+//! nothing behind but the exporter's log.
 
 mod status;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
@@ -85,11 +85,12 @@ pub fn config(sims: &[Sim], names: &[String]) -> String {
 }
 
 impl Demo {
-    /// Starts the chains and, on this port of the loopback, the exporter; waits until it answers.
+    /// Starts the chains and, on this port of the loopback, the exporter, whose log replaces this file; waits until
+    /// it answers.
     ///
     /// # Errors
     /// One line: what kept it from starting.
-    pub async fn start(port: u16) -> Result<Self, String> {
+    pub async fn start(port: u16, log: &Path) -> Result<Self, String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let free = std::net::TcpListener::bind(address).and_then(|socket| socket.local_addr());
         let address = free.map_err(|error| {
@@ -106,17 +107,16 @@ impl Demo {
 
         let dir = TempDir::with_prefix("tesseract-demo-").map_err(failed)?;
         std::fs::write(dir.path().join("exporter.yml"), config(&sims, &names)).map_err(failed)?;
-        let log = dir.path().join("exporter.log");
         let exporter = Command::new(binary())
             .arg(format!("--web.listen-address={address}"))
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log).map_err(failed)?)
+            .stderr(std::fs::File::create(log).map_err(failed)?)
             .kill_on_drop(true)
             .spawn()
             .map_err(failed)?;
-        let mut demo = Self { sims, exporter, address, log, _dir: dir };
+        let mut demo = Self { sims, exporter, address, log: log.to_owned(), _dir: dir };
         demo.wait_until_it_answers().await?;
         Ok(demo)
     }
@@ -134,11 +134,6 @@ impl Demo {
     /// The simulated networks.
     pub fn sims(&self) -> &[Sim] {
         &self.sims
-    }
-
-    /// The exporter's log.
-    pub fn log(&self) -> &std::path::Path {
-        &self.log
     }
 
     /// What `/metrics` shows now.

@@ -237,7 +237,6 @@ async fn a_wrong_command_line() {
         ("flag_one_dash_apart", &["-config.file", "sesame"]),
         ("bare_argument", &["other.yml"]),
         ("bare_url", &["https://host.example/sesame"]),
-        ("flag_health_https", &["health", "--url=https://127.0.0.1:8000/sesame"]),
         ("flag_listen_address", &["--web.listen-address=8000"]),
         ("flag_telemetry_path", &["--web.telemetry-path=/health"]),
         ("flag_log_level", &["--log.level=loud"]),

@@ -1,17 +1,22 @@
-//! The demo shows live figures of all its networks, and ends cleanly.
+//! The demo shows live figures of all its networks on a terminal of 80 columns, and ends cleanly.
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use tesseract_tests::demo::{Demo, networks, table};
 use tesseract_tests::process::binary;
 use tesseract_tests::sim::{Chain, Sim};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
 use tokio::time::{interval, timeout};
 
 #[tokio::test]
 async fn every_network_is_live_and_moves() {
     binary();
-    let mut demo = Demo::start(0).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start(0, &dir.path().join("log")).await.unwrap();
     let first = demo.sims().iter().map(Sim::head).collect::<Vec<_>>();
     let mut ticks = interval(Duration::from_millis(200));
     let live = async {
@@ -35,10 +40,45 @@ async fn every_network_is_live_and_moves() {
 async fn a_port_in_use_is_one_clear_line() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = taken.local_addr().unwrap();
-    let problem = Demo::start(address.port()).await.err().unwrap();
+    let problem = Demo::start(address.port(), Path::new("never-written")).await.err().unwrap();
     let expected = format!("cannot listen on {address}: ");
     assert!(problem.starts_with(&expected) && problem.ends_with("choose another --port"), "{problem}");
     assert_eq!(problem.lines().count(), 1);
+}
+
+/// On a terminal of 80 columns, for a line that wraps would make the table scroll away. Ctrl-C ends it, and the log stays.
+#[tokio::test]
+async fn on_a_terminal_it_fits_80_columns_and_ctrl_c_ends_it() {
+    binary();
+    let command = format!("stty columns 80 && exec {} --port 0", env!("CARGO_BIN_EXE_demo"));
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("script belongs to every Debian system");
+    let (mut keys, mut screen) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
+    let mut shown = Vec::new();
+    let up = "\u{1b}[4A\u{1b}[J";
+    timeout(Duration::from_secs(120), async {
+        while String::from_utf8_lossy(&shown).matches(up).count() < 3 {
+            assert_ne!(screen.read_buf(&mut shown).await.unwrap(), 0, "{}", String::from_utf8_lossy(&shown));
+        }
+        keys.write_all(b"\x03").await.unwrap();
+        screen.read_to_end(&mut shown).await.unwrap();
+        let status = terminal.wait().await.unwrap();
+        assert!(status.success(), "{status}: {}", String::from_utf8_lossy(&shown));
+    })
+    .await
+    .unwrap();
+    let shown = String::from_utf8(shown).unwrap();
+    let log = shown.lines().find_map(|line| line.strip_prefix("Log: ")).unwrap().trim();
+    for line in shown.lines().filter(|line| !line.contains(log)) {
+        let line = line.rsplit(up).next().unwrap().trim_end();
+        assert!(line.chars().count() < 80, "{} columns: {line:?}", line.chars().count());
+    }
+    assert!(std::fs::read_to_string(log).unwrap().contains("\"stopped\""), "the log stays: {log}");
 }
 
 /// The compose demo names contracts that the simulated chain derives from its seed.

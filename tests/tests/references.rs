@@ -153,6 +153,36 @@ async fn configuration() {
     assert_eq!(first_column(&page, "variable"), variables);
 }
 
+/// Every key of the toolkit stands in the table, and is read or refused by name.
+#[tokio::test]
+async fn web_configuration() {
+    let page = read("docs/web-config.md");
+    let config = "nothing: 1\ntls_server_config: {nothing: 1}\nhttp_server_config: {nothing: 1, headers: {nothing: 1}}\n";
+    let launch = Launch::config(NO_NODE).file("web.yml", config).arg("--web.config.file=web.yml");
+    let refused = launch.arg("--config.check").run().await;
+    let known: BTreeSet<&str> = refused
+        .stderr
+        .lines()
+        .filter_map(|line| line.split_once("unknown key, expected one of "))
+        .flat_map(|(_, keys)| keys.split(", "))
+        .collect();
+    // What the toolkit documents; `auth_excluded_paths` is known to some components only.
+    let toolkit = "tls_server_config cert_file key_file client_auth_type client_ca_file client_allowed_sans min_version \
+                   max_version cipher_suites prefer_server_cipher_suites curve_preferences cert key client_ca \
+                   http_server_config http2 headers Content-Security-Policy X-Frame-Options X-Content-Type-Options \
+                   X-XSS-Protection Strict-Transport-Security basic_auth_users rate_limit auth_excluded_paths";
+    assert_eq!(known, toolkit.split_whitespace().collect(), "{refused:?}");
+    let rows = first_column(&page, "key");
+    let documented: BTreeSet<&str> = rows.iter().map(|key| key.rsplit('.').next().unwrap()).collect();
+    for key in known {
+        let is_section = ["tls_server_config", "http_server_config"].contains(&key);
+        let in_headers = page.lines().any(|line| {
+            line.starts_with("| `http_server_config.headers` |") && line.contains(&format!("`{key}`"))
+        });
+        assert!(documented.contains(key) || in_headers || is_section, "{key} is not in docs/web-config.md");
+    }
+}
+
 /// What the log complains of, and why a network is not ready: each has a line.
 #[test]
 fn troubleshooting() {

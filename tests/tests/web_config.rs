@@ -110,6 +110,44 @@ async fn prometheus_scrapes_what_it_may() {
     }
 }
 
+#[tokio::test]
+async fn health_asks_over_each_kind() {
+    let files = Certificates::new();
+    let users = format!("basic_auth_users:\n  prometheus: {}\n", bcrypt::hash("sesame", 4).unwrap());
+    let excluded = "auth_excluded_paths: [/-/ready]\n";
+    // What the exporter has, the scheme, the path, the exit status, and what is said after the URL.
+    for (web_config, scheme, path, code, said) in [
+        (users.clone(), "http", "", 0, "/-/healthy: 401 Unauthorized\n"),
+        (TLS.to_owned(), "https", "", 0, "/-/healthy: 200 OK\n"),
+        (TLS.to_owned(), "http", "", 1, "/-/healthy: the answer is not HTTP, expected an https URL"),
+        (format!("{TLS}{users}"), "https", "", 0, "/-/healthy: 401 Unauthorized\n"),
+        (format!("{TLS}{users}"), "https", "/-/ready", 1, "/-/ready: 401 Unauthorized\n"),
+        (format!("{TLS}{users}{excluded}"), "https", "/-/ready", 1, "/-/ready: 503 Service Unavailable\n"),
+        (format!("{TLS}{CLIENTS}"), "https", "", 0, "/-/healthy: a client certificate is demanded\n"),
+        (
+            format!("{TLS}{CLIENTS}  max_version: TLS12\n{users}"),
+            "https",
+            "",
+            0,
+            "/-/healthy: a client certificate is demanded\n",
+        ),
+        (format!("{TLS}{CLIENTS}"), "https", "/health", 1, "/health: a client certificate is demanded\n"),
+        (String::new(), "https", "", 1, "/-/healthy: "),
+    ] {
+        let exporter = files.exporter(&web_config).await;
+        let url = format!("{scheme}://{}", exporter.address());
+        let asked = Launch::bare().arg("health").arg(format!("--url={url}{path}")).run().await;
+        assert_eq!(asked.status.code(), Some(code), "{web_config}: {asked:?}");
+        let answer = if code == 0 { asked.stdout } else { asked.stderr };
+        assert!(answer.starts_with(&format!("{url}{said}")), "{web_config}: {answer}");
+        assert_eq!(answer.lines().count(), 1, "{answer}");
+    }
+    let asked = Launch::bare().arg("health").arg("--url=https://user:sesame@127.0.0.1:1").run().await;
+    assert_eq!(asked.status.code(), Some(1));
+    let expected = "https://127.0.0.1:1/-/healthy: no password is sent to a server that is not verified";
+    assert!(asked.stderr.starts_with(expected) && !asked.stderr.contains("sesame"), "{asked:?}");
+}
+
 /// What the process does with the flag: a mistake, and a certificate replaced while it runs.
 #[tokio::test]
 async fn the_flag_is_checked_before_the_start() {

@@ -118,7 +118,7 @@ mod tests {
     fn an_estimate_is_a_comment_with_a_line_for_each_network() {
         let text = network("2s", "2").estimate();
         assert!(text.lines().all(|line| line.starts_with('#')), "{text}");
-        assert!(text.contains("#   default: 22000 to 30000 at blocks of 12 s, "), "{text}");
+        assert!(text.contains("#   default: 22000 to 30000 with 12 s blocks, "), "{text}");
         assert_eq!([0, 7, 99, 1234, 29_520].map(rounded), [0, 7, 99, 1200, 30_000]);
     }
 }

@@ -1,7 +1,8 @@
 //! How many connections are served, which one makes room for another, and how long each may take.
 //!
 //! Pure: neither a clock nor a socket. Its rule: whoever waits costs less than whoever is served, so a
-//! connection that never asked goes first, then one whose client does not read, then an idle one.
+//! connection that has not asked in time goes first, then one whose client does not read, then a new one, then
+//! an idle one.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,6 +17,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection may lie idle for this long. Longer than any usual scrape interval, so that a scraper keeps
 /// its connection; when there are too many, the oldest idle one goes at once.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A connection that is younger than this has not had its chance: its client may have asked already.
+const CHANCE: Duration = Duration::from_millis(500);
 
 /// The most connections at a time, whatever the system allows.
 const MAX_CONNECTIONS: usize = 256;
@@ -57,8 +61,10 @@ impl From<IpAddr> for Peer {
 /// What a connection is doing, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// No request yet: a handshake, or the first head.
+    /// No request yet, and nothing to answer.
     Opening(Instant),
+    /// A TLS handshake whose beginning was answered, or its first head.
+    Shaking(Instant),
     /// Between two requests.
     Idle(Instant),
     /// A head after the first has begun.
@@ -73,7 +79,7 @@ impl Phase {
     /// When the connection is ended unless its phase changes.
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
-            Self::Opening(since) | Self::Reading(since) => Some(since + HEAD_TIMEOUT),
+            Self::Opening(since) | Self::Shaking(since) | Self::Reading(since) => Some(since + HEAD_TIMEOUT),
             Self::Idle(since) => Some(since + IDLE_TIMEOUT),
             Self::Blocked(since) => Some(since + WRITE_TIMEOUT),
             // Bounded by what answers.
@@ -82,11 +88,13 @@ impl Phase {
     }
 
     /// The lowest goes first; `None` never goes.
-    fn rank(self) -> Option<(u8, Instant)> {
+    fn rank(self, now: Instant) -> Option<(u8, Instant)> {
         match self {
-            Self::Opening(since) => Some((0, since)),
+            Self::Opening(since) if now.duration_since(since) >= CHANCE => Some((0, since)),
             Self::Blocked(since) => Some((1, since)),
-            Self::Reading(since) | Self::Idle(since) => Some((2, since)),
+            Self::Opening(since) => Some((2, since)),
+            Self::Shaking(since) => Some((3, since)),
+            Self::Reading(since) | Self::Idle(since) => Some((4, since)),
             Self::Answering => None,
         }
     }
@@ -103,18 +111,19 @@ pub(super) enum Admission<Id> {
     Refuse,
 }
 
-/// Whether there is room for one more of `peer` beside those that are open. A peer at its limit makes room
+/// Whether there is room `now` for one more of `peer` beside those that are open. A peer at its limit makes room
 /// among its own.
 pub(super) fn admit<Id: Copy>(
     limits: Limits,
     peer: Peer,
+    now: Instant,
     open: impl Iterator<Item = (Id, Peer, Phase)> + Clone,
 ) -> Admission<Id> {
     let own = open.clone().filter(|(_, of, _)| *of == peer);
     let victim = if own.clone().count() >= limits.each_peer {
-        first_to_go(own)
+        first_to_go(now, own)
     } else if open.clone().count() >= limits.total {
-        first_to_go(open)
+        first_to_go(now, open)
     } else {
         return Admission::Admit;
     };
@@ -122,8 +131,11 @@ pub(super) fn admit<Id: Copy>(
 }
 
 /// The connection that is missed least.
-pub(super) fn first_to_go<Id: Copy>(open: impl Iterator<Item = (Id, Peer, Phase)>) -> Option<Id> {
-    let ranked = open.filter_map(|(id, _, phase)| Some((phase.rank()?, id)));
+pub(super) fn first_to_go<Id: Copy>(
+    now: Instant,
+    open: impl Iterator<Item = (Id, Peer, Phase)>,
+) -> Option<Id> {
+    let ranked = open.filter_map(|(id, _, phase)| Some((phase.rank(now)?, id)));
     ranked.min_by_key(|(rank, _)| *rank).map(|(_, id)| id)
 }
 
@@ -164,12 +176,13 @@ mod tests {
     #[test]
     fn who_makes_room() {
         use Admission::{Admit, Refuse, Replace};
-        use Phase::{Answering, Blocked, Idle, Opening, Reading};
+        use Phase::{Answering, Blocked, Idle, Opening, Reading, Shaking};
         let zero = Instant::now();
         let at = |seconds: u64| zero + Duration::from_secs(seconds);
+        let now = at(10);
         let limits = Limits { total: 4, each_peer: 3 };
         type Case<'a> = (&'a str, &'a [(Peer, Phase)], Peer, Admission<usize>);
-        let table: [Case<'_>; 10] = [
+        let table: [Case<'_>; 13] = [
             ("none is open", &[], A, Admit),
             ("there is room", &[(A, Answering), (A, Answering), (B, Answering)], B, Admit),
             (
@@ -177,6 +190,24 @@ mod tests {
                 &[(A, Idle(at(0))), (A, Opening(at(5))), (B, Blocked(at(0))), (B, Opening(at(4)))],
                 C,
                 Replace(3),
+            ),
+            (
+                "of those who never asked the oldest goes",
+                &[(A, Opening(at(10))), (A, Opening(at(5))), (B, Opening(at(7))), (B, Opening(now))],
+                C,
+                Replace(1),
+            ),
+            (
+                "who does not read goes before who has just come",
+                &[(A, Opening(now)), (A, Shaking(at(9))), (B, Blocked(now)), (B, Idle(at(0)))],
+                C,
+                Replace(2),
+            ),
+            (
+                "who has just come goes before whose handshake was answered, and that before who is idle",
+                &[(A, Idle(at(0))), (A, Shaking(at(6))), (B, Opening(now)), (B, Shaking(at(5)))],
+                C,
+                Replace(2),
             ),
             (
                 "who does not read goes before who is idle",
@@ -218,7 +249,7 @@ mod tests {
         ];
         for (what, open, newcomer, expected) in table {
             let open = open.iter().enumerate().map(|(id, (peer, phase))| (id, *peer, *phase));
-            assert_eq!(admit(limits, newcomer, open), expected, "{what}");
+            assert_eq!(admit(limits, newcomer, now, open), expected, "{what}");
         }
     }
 
@@ -227,6 +258,7 @@ mod tests {
         let since = Instant::now();
         let table = [
             (Phase::Opening(since), Some(5)),
+            (Phase::Shaking(since), Some(5)),
             (Phase::Reading(since), Some(5)),
             (Phase::Blocked(since), Some(10)),
             (Phase::Idle(since), Some(300)),

@@ -31,6 +31,8 @@ struct State {
     blocked: Option<Instant>,
     /// Over HTTP/2 bytes are not only heads.
     heads_only: bool,
+    /// Something was written: before any request that is the server's part of a TLS handshake.
+    wrote: bool,
 }
 
 impl Pulse {
@@ -43,6 +45,7 @@ impl Pulse {
             read: None,
             blocked: None,
             heads_only: true,
+            wrote: false,
         };
         Arc::new(Self(Mutex::new(state)))
     }
@@ -69,7 +72,8 @@ impl Pulse {
         match *state {
             State { blocked: Some(since), .. } => Phase::Blocked(since),
             State { answering: 1.., .. } => Phase::Answering,
-            State { asked: false, since, .. } => Phase::Opening(since),
+            State { asked: false, wrote: false, since, .. } => Phase::Opening(since),
+            State { asked: false, since, .. } => Phase::Shaking(since),
             State { read: Some(since), heads_only: true, .. } => Phase::Reading(since),
             State { since, .. } => Phase::Idle(since),
         }
@@ -89,6 +93,7 @@ impl Pulse {
         let mut state = self.state();
         if result.is_ready() {
             state.blocked = None;
+            state.wrote = true;
         } else {
             state.blocked.get_or_insert_with(Instant::now);
         }

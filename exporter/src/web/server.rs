@@ -129,7 +129,7 @@ impl Connections {
         self.forget_ended();
         let peer = address.into();
         let open = self.open.iter().map(|(id, it)| (*id, it.peer, it.pulse.phase()));
-        let admission = admit(self.limits, peer, open);
+        let admission = admit(self.limits, peer, Instant::now(), open);
         if admission != Admission::Admit
             && let Some(times) = self.crowded.due(Instant::now())
         {
@@ -156,7 +156,7 @@ impl Connections {
     fn make_room(&mut self) {
         self.forget_ended();
         let open = self.open.iter().map(|(id, it)| (*id, it.peer, it.pulse.phase()));
-        if let Some(id) = first_to_go(open) {
+        if let Some(id) = first_to_go(Instant::now(), open) {
             self.close(id);
         }
     }

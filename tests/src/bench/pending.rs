@@ -51,7 +51,7 @@ pub(super) async fn pending(extent: Extent) -> Result<(), Wrong> {
         let after = usage(exporter.pid());
         let cpu = 100.0 * (after.cpu - before.cpu).as_secs_f64() / measured_for.as_secs_f64();
         let time = measured_for.min(Duration::from_secs(2));
-        let scrapes = load(&Load { url: exporter.url(), connections: 1, gzip: false, time }).await;
+        let scrapes = load(&Load { url: exporter.url(), connections: 1, time, ..Load::default() }).await;
         let (least, of) = *first.get_or_insert((after.resident, size));
         let each = if size > of {
             (after.resident.saturating_sub(least) / (size - of)).to_string()

@@ -3,6 +3,7 @@
 //! Scrapers keep their connections and ask again as soon as they have their answer. They share the machine with the
 //! server, whose own time on processors stands beside.
 
+mod access;
 mod bare;
 pub(super) mod load;
 
@@ -65,7 +66,7 @@ pub(super) async fn scrape(extent: Extent) -> Result<(), Wrong> {
                     [("registry", bare.url.clone(), bare.pid()), ("exporter", exporter.url(), exporter.pid())]
                 {
                     let before = usage(pid).cpu;
-                    let result = load(&Load { url, connections, gzip, time }).await;
+                    let result = load(&Load { url, connections, gzip, time, ..Load::default() }).await;
                     let after = usage(pid);
                     let cpu = (after.cpu - before).as_secs_f64() * 1e3 / result.scrapes as f64;
                     let encoding = if gzip { "gzip" } else { "plain" };
@@ -87,6 +88,7 @@ pub(super) async fn scrape(extent: Extent) -> Result<(), Wrong> {
         subject::exact(&exporter, &provider, *networks).await?;
         println!("{}\n", subject::EXACT);
     }
+    access::access(time).await;
     Ok(())
 }
 

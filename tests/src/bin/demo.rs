@@ -1,6 +1,7 @@
 //! The demo: a simulated chain with three networks, the exporter on them, and its figures as they change.
 
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,10 +19,16 @@ struct Options {
     /// Port of the exporter on 127.0.0.1; 0 for any
     #[arg(long, default_value_t = 8000)]
     port: u16,
-    /// Prometheus and Alertmanager too, on their usual ports, as they are shipped. Receivers of alerts are
-    /// switched on by the environment, as in .env.example
+    /// Prometheus and Alertmanager too, as they are shipped. Receivers of alerts are switched on by the
+    /// environment, as in .env.example
     #[arg(long)]
     stack: bool,
+    /// Port of Prometheus on 127.0.0.1; 0 for any
+    #[arg(long, default_value_t = 9090, requires = "stack")]
+    prometheus_port: u16,
+    /// Port of Alertmanager on 127.0.0.1; 0 for any
+    #[arg(long, default_value_t = 9093, requires = "stack")]
+    alertmanager_port: u16,
     /// Installs those two first, from Debian's packages
     #[arg(long, requires = "stack")]
     install: bool,
@@ -63,37 +70,19 @@ async fn run(options: &Options) -> Result<(), String> {
             _ = terminate.recv() => {}
         }
     });
+    let log = target().join(format!("demo-{}.log", options.port));
     let mut demo = tokio::select! {
-        demo = Demo::start(options.port) => demo?,
+        demo = Demo::start(options.port, &log) => demo?,
         _ = &mut interrupted => return Ok(()),
     };
     let stack = match options.stack {
         true => tokio::select! {
-            stack = start_stack(&demo) => Some(stack?),
+            stack = start_stack(&demo, options) => Some(stack?),
             _ = &mut interrupted => return demo.stop().await,
         },
         false => None,
     };
-    let (url, log) = (demo.url(), demo.log().display().to_string());
-    println!(
-        "
-  metrics   {url}/metrics
-  health    {url}/health
-  overview  {url}/
-  log       {log}
-
-  curl -s {url}/metrics | grep tesseract_transactions
-
-Ctrl-C ends it.
-"
-    );
-    if let Some(stack) = &stack {
-        println!(
-            "  Prometheus    {}\n  Alertmanager  {}\n",
-            stack.prometheus_url(),
-            stack.alertmanager_url()
-        );
-    }
+    println!("{}", introduction(&demo.url(), &log, stack.as_ref()));
     let result = tokio::select! {
         result = show(&mut demo) => result,
         _ = &mut interrupted => Ok(()),
@@ -105,12 +94,49 @@ Ctrl-C ends it.
     result.and(demo.stop().await)
 }
 
-async fn start_stack(demo: &Demo) -> Result<Stack, String> {
+/// What to open, what the figures are, and how to end it; within 80 columns, but for a long path.
+fn introduction(url: &str, log: &Path, stack: Option<&Stack>) -> String {
+    let mut text = format!(
+        "
+  {url}/           the networks and how they are
+  {url}/metrics    what Prometheus scrapes
+  {url}/runbooks/  what to do about each alert
+"
+    );
+    if let Some(stack) = stack {
+        let (prometheus, alertmanager) = (stack.prometheus_url(), stack.alertmanager_url());
+        // Not the page of Alertmanager: Debian's has none.
+        text += &format!(
+            "
+  {prometheus}/graph?g0.expr=tesseract_transactions_pending&g0.tab=0
+  {prometheus}/alerts
+  amtool --alertmanager.url={alertmanager} alert
+"
+        );
+    }
+    text + &format!(
+        "
+Log: {}
+Ctrl-C ends it.
+
+`failed` counts attempts: a transaction may fail more than once, and still
+become ready or expire.
+",
+        log.display()
+    )
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    binary().ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
+}
+
+async fn start_stack(demo: &Demo, options: &Options) -> Result<Stack, String> {
     let receivers = RECEIVERS.map(|name| (name.to_owned(), std::env::var(name).unwrap_or_default()));
     let settings = Settings {
         exporters: vec![demo.address()],
-        prometheus_port: Some(9090),
-        alertmanager_port: Some(9093),
+        prometheus_port: Some(options.prometheus_port),
+        alertmanager_port: Some(options.alertmanager_port),
         environment: receivers.into_iter().chain([("EXPORTER_URL".to_owned(), demo.url())]).collect(),
         ..Settings::default()
     };

@@ -1,6 +1,7 @@
 //! A Docker engine of the test's own, with stand-ins under the names of images that cannot be pulled.
 //!
-//! Never touches an engine that runs already: its images would be replaced, and its firewall rules disturbed.
+//! It runs in namespaces of its own: its bridge, its firewall rules, its mounts and whatever it starts end with them, and
+//! an engine of the machine is not disturbed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -46,18 +47,50 @@ pub(crate) struct Engine {
     dir: TempDir,
 }
 
+/// Set in the namespaces.
+const INSIDE: &str = "TESSERACT_TESTS_INSIDE";
+
+/// Whether this process is in namespaces of its own.
+pub(crate) fn inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+/// Runs a test of this program once more, in namespaces of its own, or says why it cannot.
+pub(crate) async fn run_inside(test: &str) -> Result<(), String> {
+    if !prepared().join("docker-config").is_dir() {
+        return Err("tests/compose/prepare has not been run".to_owned());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err("only root can start a Docker engine".to_owned());
+    }
+    // Built out here, where a compiler may ask the network.
+    binary();
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+        command.kill_on_drop(true);
+        command
+    };
+    let tried = unshare().arg("true").output().await.map_err(|error| format!("unshare: {error}"))?;
+    if !tried.status.success() {
+        return Err(String::from_utf8_lossy(&tried.stderr).trim().to_owned());
+    }
+    let again = unshare()
+        .args(["sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().map_err(|error| error.to_string())?)
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .await
+        .map_err(|error| format!("unshare: {error}"))?;
+    print!("{}", String::from_utf8_lossy(&again.stdout));
+    assert!(again.status.success(), "{}: {}", again.status, String::from_utf8_lossy(&again.stderr));
+    Ok(())
+}
+
 impl Engine {
     /// Starts one, or says why it cannot.
     pub(crate) async fn start() -> Result<Self, String> {
-        if !prepared().join("docker-config").is_dir() {
-            return Err("tests/compose/prepare has not been run".to_owned());
-        }
-        if !rustix::process::geteuid().is_root() {
-            return Err("only root can start a Docker engine".to_owned());
-        }
-        if Path::new("/var/run/docker.sock").exists() {
-            return Err("an engine runs already, and a second one would disturb it".to_owned());
-        }
         let dir = TempDir::with_prefix("tesseract-docker-").map_err(|error| error.to_string())?;
         let log = File::create(dir.path().join("log")).map_err(|error| error.to_string())?;
         let at = |name: &str| dir.path().join(name).display().to_string();
@@ -130,7 +163,7 @@ impl Engine {
 
     /// Runs `docker` against this engine.
     pub(crate) async fn docker(&self, arguments: &[&str]) -> Output {
-        self.command().args(arguments).output().await.expect("docker is installed")
+        self.command("docker").args(arguments).output().await.expect("docker is installed")
     }
 
     /// The same, which must succeed; returns what it printed.
@@ -141,7 +174,7 @@ impl Engine {
     /// Runs `docker compose` as a user does, in the root of the repository, with these variables set.
     pub(crate) async fn compose(&self, environment: &[(&str, String)], arguments: &[&str]) -> Output {
         let environment = environment.iter().map(|(name, value)| (name, value));
-        self.command()
+        self.command("docker")
             .arg("compose")
             .envs(environment)
             .args(arguments)
@@ -164,8 +197,22 @@ impl Engine {
         assert!(status.success(), "dockerd: {status}");
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new("docker");
+    /// Runs `packaging/release`, which must succeed, beside what a real release would make: its image is of stand-ins.
+    /// Returns what it printed.
+    pub(crate) async fn release(&self, arguments: &[&str]) -> String {
+        let dist = self.dir.path().join("dist");
+        let mut command = self.command("packaging/release");
+        let output = command.args(arguments).env("DIST", &dist).output().await.expect("run the script");
+        let printed = checked(arguments, &output);
+        let image = fs::read_dir(&dist).unwrap().map(|entry| entry.unwrap().file_name());
+        let image: Vec<_> = image.filter(|name| name != "SHA256SUMS").collect();
+        assert_eq!(image.len(), 1, "{printed}");
+        assert!(fs::metadata(dist.join(&image[0])).unwrap().len() > 1_000_000, "{printed}");
+        printed
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -197,7 +244,7 @@ fn configure_older_prometheus(dir: &Path) -> std::io::Result<()> {
 
 fn checked(arguments: &[&str], output: &Output) -> String {
     let text = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
-    assert!(output.status.success(), "docker {arguments:?}: {}\n{text}", output.status);
+    assert!(output.status.success(), "{arguments:?}: {}\n{text}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

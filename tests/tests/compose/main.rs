@@ -3,7 +3,8 @@
 //!
 //! No image can be pulled where this runs, so the images are stand-ins under the real names: Prometheus and
 //! Alertmanager are Debian's, the exporter and the simulated chain are built by their Dockerfiles on stand-in
-//! bases, and Grafana is a script that checks what is mounted. Where no engine can start, the test says why.
+//! bases, and Grafana is a script that checks what is mounted. The image of a release is made and run in the same way.
+//! Where no engine can start, the test says why.
 #![allow(clippy::unwrap_used)]
 
 mod engine;
@@ -21,18 +22,59 @@ const DEMO: [&str; 2] = ["--env-file", "demo.env"];
 
 #[tokio::test]
 async fn the_stack_comes_up_alerts_survives_a_restart_and_goes_down() {
+    if !engine::inside() {
+        let own = "the_stack_comes_up_alerts_survives_a_restart_and_goes_down";
+        if let Err(why) = engine::run_inside(own).await {
+            println!("SKIPPED, the compose stack was not run: {why}");
+        }
+        return;
+    }
     let engine = match Engine::start().await {
         Ok(engine) => engine,
         Err(why) => {
-            eprintln!("SKIPPED, the compose stack was not run: {why}");
+            println!("SKIPPED, the compose stack was not run: {why}");
             return;
         }
     };
     engine.import_stand_ins().await;
+    a_release_has_an_image_that_runs_alone(&engine).await;
     without_a_chain_it_says_what_to_set(&engine).await;
     a_node_that_is_down_holds_up_nothing(&engine).await;
     the_demo(&engine).await;
     engine.stop().await;
+}
+
+/// The step of the release script, and the line of the README.
+async fn a_release_has_an_image_that_runs_alone(engine: &Engine) {
+    let version = env!("CARGO_PKG_VERSION");
+    println!("{}", engine.release(&[&format!("v{version}"), "image", "checksums"]).await);
+
+    let readme = std::fs::read_to_string(engine::root().join("README.md")).unwrap();
+    let line = readme.lines().find(|line| line.starts_with("docker run ")).unwrap();
+    assert!(line.ends_with(" -e TESSERACT_RPC_URL -e TESSERACT_CONTRACT tesseract-exporter"), "{line}");
+    let port = free_port();
+    let contract = format!("TESSERACT_CONTRACT=0x{:040x}", 1);
+    let line = line
+        .replace("docker run", "run --detach")
+        .replace("127.0.0.1:8000:", &format!("127.0.0.1:{port}:"))
+        .replace("TESSERACT_RPC_URL", "TESSERACT_RPC_URL=http://127.0.0.1:9")
+        .replace("TESSERACT_CONTRACT", &contract);
+    let line = format!("{line}:{version}");
+    let container = engine.docker_must(&line.split(' ').collect::<Vec<_>>()).await.trim().to_owned();
+    let mut ticks = interval(Duration::from_millis(100));
+    let serves = async {
+        while !get(&format!("http://127.0.0.1:{port}/-/healthy"), &[]).await.is_ok_and(|it| it.status == 200)
+        {
+            ticks.tick().await;
+        }
+    };
+    timeout(Duration::from_secs(30), serves).await.expect("it serves");
+    let asked = ["exec", &container, "/usr/local/bin/tesseract-exporter", "health"];
+    assert_eq!(engine.docker_must(&asked).await, "http://127.0.0.1:8000/-/healthy: 200 OK\n");
+    engine.docker_must(&["stop", &container]).await;
+    let status = engine.docker_must(&["inspect", "--format", "{{.State.ExitCode}}", &container]).await;
+    assert_eq!(status, "0\n");
+    engine.docker_must(&["rm", &container]).await;
 }
 
 async fn without_a_chain_it_says_what_to_set(engine: &Engine) {

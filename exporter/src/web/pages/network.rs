@@ -1,6 +1,6 @@
 //! `/networks/<name>`: one network, from its node to its newest failures.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use maud::{Markup, html};
 use web3::types::{H160, H256};
@@ -39,7 +39,7 @@ pub(in super::super) fn network(view: &View, refresh: Refresh, now: SystemTime) 
             }
         }
         (contract(of))
-        (endpoints(&of.endpoints, of.serving))
+        (endpoints(&of.endpoints, of.serving, view.up))
     };
     Page { title: &of.network, root: "../", refresh: Some(refresh) }.with(&content)
 }
@@ -237,7 +237,8 @@ fn contract(of: &Snapshot) -> Markup {
     }
 }
 
-fn endpoints(endpoints: &[EndpointStats], serving: Option<usize>) -> Markup {
+fn endpoints(endpoints: &[EndpointStats], serving: Option<usize>, up: Duration) -> Markup {
+    let calls = endpoints.iter().flat_map(|stats| &stats.requests).flat_map(|(_, outcomes)| outcomes).sum();
     html! {
         section {
             h2 { "Endpoints" }
@@ -256,7 +257,11 @@ fn endpoints(endpoints: &[EndpointStats], serving: Option<usize>) -> Markup {
                     }
                 }
             }
-            p.note { "By their places in " code { "rpc_urls" } ". Requests are counted since the exporter started." }
+            p.note {
+                "By their places in " code { "rpc_urls" } ". Requests are counted since the exporter started "
+                (duration(up.as_secs())) " ago"
+                @if let Some(calls) = calls_a_day(calls, up) { ": " (count(calls)) " a day" } "."
+            }
         }
     }
 }
@@ -289,6 +294,12 @@ fn endpoint(number: usize, stats: &EndpointStats, serves: bool) -> Markup {
             }
         }
     }
+}
+
+/// What requests of so long a time are in a day; `None` of less than an hour, most of which the first sync may be.
+fn calls_a_day(calls: u64, up: Duration) -> Option<u64> {
+    let hours = up.as_secs_f64() / 3600.0;
+    (hours >= 1.0).then(|| (calls as f64 * 24.0 / hours) as u64)
 }
 
 fn fact(name: &str, value: &Markup) -> Markup {
@@ -353,5 +364,20 @@ fn reason_name(reason: Reason) -> &'static str {
         Reason::Dependency => "dependency",
         Reason::SwapGroupTimeout => "swap group timeout",
         Reason::Other => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_a_day_are_told_after_an_hour() {
+        for (calls, minutes, a_day) in
+            [(0, 60, Some(0)), (1000, 59, None), (1000, 60, Some(24_000)), (43_200, 2880, Some(21_600))]
+        {
+            let up = Duration::from_secs(minutes * 60);
+            assert_eq!(calls_a_day(calls, up), a_day, "{calls} in {minutes} min");
+        }
     }
 }

@@ -10,16 +10,24 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::interval;
+use tokio_rustls::TlsConnector;
 
 /// How a server is scraped.
+#[derive(Default)]
 pub(crate) struct Load {
     /// Without a path.
     pub url: String,
     pub connections: usize,
     pub gzip: bool,
     pub time: Duration,
+    /// The value of a header that names user and password.
+    pub authorization: Option<String>,
+    /// TLS is spoken, to a server of this name.
+    pub tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
 /// What came of it.
@@ -88,6 +96,7 @@ struct Scraper {
     sender: SendRequest<Empty<Bytes>>,
     host: String,
     gzip: bool,
+    authorization: Option<String>,
 }
 
 impl Scraper {
@@ -95,9 +104,11 @@ impl Scraper {
         let host = load.url.trim_start_matches("http://").to_owned();
         let stream = TcpStream::connect(&host).await.expect("connect to the server");
         stream.set_nodelay(true).expect("set an option of a socket");
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("speak HTTP");
-        tokio::spawn(connection);
-        Self { sender, host, gzip: load.gzip }
+        let sender = match &load.tls {
+            None => speak(stream).await,
+            Some((tls, name)) => speak(tls.connect(name.clone(), stream).await.expect("speak TLS")).await,
+        };
+        Self { sender, host, gzip: load.gzip, authorization: load.authorization.clone() }
     }
 
     /// Asks, and returns the size of the answer.
@@ -105,6 +116,9 @@ impl Scraper {
         let mut request = Request::get(path).header("host", &self.host);
         if self.gzip {
             request = request.header("accept-encoding", "gzip");
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
         }
         let request = request.body(Empty::new()).expect("a request");
         self.sender.ready().await.expect("the server keeps the connection");
@@ -117,4 +131,10 @@ impl Scraper {
         }
         bytes
     }
+}
+
+async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> SendRequest<Empty<Bytes>> {
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("speak HTTP");
+    tokio::spawn(connection);
+    sender
 }
