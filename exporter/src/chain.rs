@@ -7,7 +7,7 @@ mod wire;
 use std::collections::HashMap;
 
 use serde::{Deserialize, Deserializer};
-use web3::ethabi::ethereum_types::{Bloom, BloomInput};
+use web3::ethabi::ethereum_types::Bloom;
 use web3::types::{Bytes, H160, H256};
 
 use crate::rpc::Raw;
@@ -15,6 +15,8 @@ use wire::{Data, Fixed, Quantity};
 
 /// No block has a number or a time as large as this: a sample of a series would not hold it exactly either.
 const BEYOND: u64 = 1 << 53;
+
+const BLOOM_BITS: usize = 2048;
 
 /// A block's place in the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
@@ -208,18 +210,23 @@ pub fn linked<'a>(headers: impl Iterator<Item = &'a Header>) -> Result<(), Incom
     Ok(())
 }
 
-/// An address or a topic as blooms have it: its hash, computed once.
+/// An address or a topic as blooms have it: the three bits that it sets, each as a byte's place and a mask in it.
 #[derive(Clone, Debug)]
-pub struct BloomKey([u8; 32]);
+pub struct BloomKey([(usize, u8); 3]);
 
 impl BloomKey {
     /// Of the bytes of an address or a topic.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(web3::signing::keccak256(bytes))
+        let hash = web3::signing::keccak256(bytes);
+        // As Ethereum defines it: the lowest 11 bits of each of the first three pairs of bytes; bit 0 is in the last byte.
+        Self([0, 2, 4].map(|at| {
+            let bit = usize::from(u16::from_be_bytes([hash[at], hash[at + 1]])) % BLOOM_BITS;
+            ((BLOOM_BITS - 1 - bit) / 8, 1 << (bit % 8))
+        }))
     }
 
     fn is_in(&self, bloom: &Bloom) -> bool {
-        bloom.contains_input(BloomInput::Hash(&self.0))
+        self.0.iter().all(|(byte, mask)| bloom.0[*byte] & mask != 0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What headers and logs are taken for, and what is refused.
 
 use proptest::prelude::*;
+use web3::ethabi::ethereum_types::BloomInput;
 
 use super::*;
 
@@ -141,6 +142,16 @@ fn a_bloom_is_taken_only_where_it_is_one() {
 }
 
 proptest! {
+    #[test]
+    fn a_key_is_in_the_blooms_that_it_was_added_to(added: Vec<[u8; 20]>, other: [u8; 20]) {
+        let mut bloom = Bloom::default();
+        for bytes in &added {
+            bloom.accrue(BloomInput::Raw(bytes));
+            prop_assert!(BloomKey::of(bytes).is_in(&bloom));
+        }
+        prop_assert_eq!(BloomKey::of(&other).is_in(&bloom), bloom.contains_input(BloomInput::Raw(&other)));
+    }
+
     #[test]
     fn any_json_is_taken(text in "[\\[\\{\"a-z0-9x:,\\}\\]]*") {
         if let Ok(raw) = serde_json::value::RawValue::from_string(text) {

@@ -5,7 +5,6 @@
 
 use std::ops::RangeInclusive;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::json;
 use web3::types::H256;
 
@@ -20,8 +19,8 @@ use crate::rpc::{self, Answer, Call, Endpoint, ErrorKind, Method, Refusal};
 /// A second endpoint is not asked for a range in more parts than this: one with a low cap would hold up a first sync.
 const MOST_PARTS: u64 = 4;
 
-/// How many parts of a range are asked for at once.
-const PARTS_IN_FLIGHT: usize = 2;
+/// How many parts of a range are asked for in one exchange.
+const PARTS_AT_ONCE: usize = 4;
 
 /// A second answer that is refused is asked for so many times more.
 const MORE_TRIES: u32 = 2;
@@ -102,28 +101,36 @@ impl Source {
         let (first, last) = blocks.into_inner();
         let size = size.max(1);
         let starts = std::iter::successors(Some(first), |first| first.checked_add(size));
-        let parts = starts.take_while(|first| *first <= last);
-        let parts =
-            parts.map(|first| self.logs_of_part(endpoint, first..=last.min(first.saturating_add(size - 1))));
-        stream::iter(parts).buffered(PARTS_IN_FLIGHT).try_concat().await
+        let starts: Vec<_> = starts.take_while(|first| *first <= last).collect();
+        let mut logs = Vec::new();
+        for starts in starts.chunks(PARTS_AT_ONCE) {
+            let parts = starts.iter().map(|first| *first..=last.min(first.saturating_add(size - 1)));
+            let calls: Vec<_> =
+                parts.clone().map(|blocks| self.logs_call(*blocks.start(), *blocks.end())).collect();
+            let answers = endpoint.send(&calls).await;
+            for ((blocks, call), answer) in parts.zip(&calls).zip(answers) {
+                logs.extend(self.logs_of_part(endpoint, call, answer, &blocks).await?);
+            }
+        }
+        Ok(logs)
     }
 
-    /// The logs of these blocks as an endpoint has them, in one answer.
+    /// The logs of these blocks from the answer to this call. The endpoint has just answered as much, so that a refusal is
+    /// hardly one of the size.
     async fn logs_of_part(
         &self,
         endpoint: &Endpoint,
-        blocks: RangeInclusive<u64>,
+        call: &Call,
+        mut answer: Answer,
+        blocks: &RangeInclusive<u64>,
     ) -> Result<Vec<Log>, CycleError> {
-        let call = self.logs_call(*blocks.start(), *blocks.end());
-        let mut answer = endpoint.ask(call.clone()).await;
-        // The endpoint has just answered as much, so that a refusal is hardly one of the size.
         for _ in 0..MORE_TRIES {
             if !matches!(answer, Err(rpc::Error { kind: ErrorKind::Rpc(_), .. })) {
                 break;
             }
             answer = endpoint.ask(call.clone()).await;
         }
-        let mut logs = self.logs_of_range(endpoint, &call, answer, &blocks).await?;
+        let mut logs = self.logs_of_range(endpoint, call, answer, blocks).await?;
         logs.retain(|log| blocks.contains(&log.block));
         Ok(logs)
     }
