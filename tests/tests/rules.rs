@@ -137,15 +137,18 @@ fn every_alert_has_a_case_where_it_fires_and_one_where_it_does_not() {
 #[test]
 fn every_metric_in_rules_tests_and_runbooks_is_exposed_or_recorded() {
     let golden = read("tests/golden/metrics.prom");
+    // A native histogram is one series, of the family's name.
+    let native = read("tests/golden/metrics.protobuf.txt");
+    let native = native.lines().filter(|line| line.contains(" kind=4 "));
     let exposed: BTreeSet<_> = golden
         .lines()
         .filter(|line| !line.starts_with('#'))
+        .chain(native)
         .map(|line| line.split(['{', ' ']).next().unwrap().to_owned())
         .collect();
     let recorded: BTreeSet<_> =
         rules().iter().filter_map(|rule| rule["record"].as_str().map(str::to_owned)).collect();
-    let places =
-        [tesseract_rules(), files("tests/rules", ".test.yml"), files("alerting/runbooks", ".md")].concat();
+    let places = [tesseract_rules(), rule_tests(), files("alerting/runbooks", ".md")].concat();
     for path in places {
         for (name, _) in metrics(&fs::read_to_string(&path).unwrap()) {
             // Prometheus itself makes `up`.
@@ -230,6 +233,10 @@ fn tesseract_rules() -> Vec<PathBuf> {
 
 fn rule_files() -> Vec<PathBuf> {
     [files("rules", ".rules.yml"), files("rules", ".alerts.yml")].concat()
+}
+
+fn rule_tests() -> Vec<PathBuf> {
+    [files("tests/rules", ".test.yml"), files("tests/rules/prometheus3", ".test.yml")].concat()
 }
 
 fn rules() -> Vec<Value> {

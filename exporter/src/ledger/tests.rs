@@ -251,9 +251,6 @@ proptest! {
         {
             prop_assert_eq!(raised, floor.max(truth));
         }
-        let held = |of: &Histogram| of.native.total();
-        prop_assert!(held(&raised.resolution_time) >= held(&floor.resolution_time).max(held(&truth.resolution_time)));
-        prop_assert_eq!(held(&truth.resolution_delay), truth.resolution_delay.buckets.iter().sum::<u64>());
         prop_assert_eq!(&truth.at_least(truth), truth);
     }
 }

@@ -243,5 +243,11 @@ fn series_of(wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
         (name.to_owned(), rest.to_owned())
     };
-    samples.map(split).filter(|(_, labels)| wanted(labels)).map(|(name, _)| name).collect()
+    let names = samples.map(split).filter(|(_, labels)| wanted(labels)).map(|(name, _)| name);
+    // A native histogram is one series, of the family's name.
+    let with_native = |name: String| {
+        let native = name.strip_suffix("_bucket").map(str::to_owned);
+        native.into_iter().chain([name])
+    };
+    names.flat_map(with_native).collect()
 }
