@@ -11,11 +11,10 @@ use tokio_rustls::TlsConnector;
 
 use super::load::{Load, load};
 use super::{HISTORY, TRAFFIC};
-use crate::bench::measure::usage;
 use crate::bench::provider::Provider;
 use crate::bench::setting::{Network, Setting, name as network_name};
 use crate::bench::subject;
-use crate::bench::table::{Table, number};
+use crate::bench::table::Table;
 use crate::process::Launch;
 
 const NETWORKS: usize = 3;
@@ -26,7 +25,7 @@ const NAME: &str = "exporter.example";
 const AUTHORIZATION: &str = "Basic cHJvbWV0aGV1czpzZXNhbWU=";
 
 /// Runs of each setting, in turns, so that what else the machine does meets all of them.
-const ROUNDS: u32 = 4;
+const ROUNDS: u32 = 8;
 
 pub(super) async fn access(time: Duration) {
     let setting = Setting {
@@ -75,32 +74,17 @@ pub(super) async fn access(time: Duration) {
         rows.push((name, exporter, how, Vec::new()));
     }
     for _ in 0..ROUNDS {
-        for (_, exporter, how, results) in &mut rows {
-            let before = usage(exporter.pid()).cpu;
-            let loaded = load(how).await;
-            results.push((loaded, usage(exporter.pid()).cpu - before));
+        for (_, _, how, medians) in &mut rows {
+            medians.push(load(how).await.median.as_secs_f64() * 1e3);
         }
     }
 
-    let mut table = Table::new(["", "scrapes", "p50 ms", "x none", "server CPU ms each", "x none"]);
+    let mut table = Table::new(["", "p50 ms", "x none"]);
     let mut none = None;
-    for (name, _, _, results) in &rows {
-        let scrapes: u64 = results.iter().map(|(loaded, _)| loaded.scrapes).sum();
-        let cpu: Duration = results.iter().map(|(_, cpu)| *cpu).sum();
-        let cpu = cpu.as_secs_f64() * 1e3 / scrapes as f64;
-        let medians = results.iter().map(|(loaded, _)| loaded.median.as_secs_f64() * 1e3);
-        let median = medians.fold(f64::INFINITY, f64::min);
-        let (median_of_none, cpu_of_none) = *none.get_or_insert((median, cpu));
-        table.row([
-            (*name).to_owned(),
-            number(scrapes),
-            format!("{median:.3}"),
-            format!("{:.2}", median / median_of_none),
-            format!("{cpu:.3}"),
-            format!("{:.2}", cpu / cpu_of_none),
-        ]);
+    for (name, _, _, medians) in &rows {
+        let median = medians.iter().copied().fold(f64::INFINITY, f64::min);
+        let ratio = median / *none.get_or_insert(median);
+        table.row([(*name).to_owned(), format!("{median:.3}"), format!("{ratio:.2}")]);
     }
-    println!(
-        "\n### scrape: users and TLS\n\n{table}\np50: the lowest of {ROUNDS} rounds, which took turns\n"
-    );
+    println!("\n### scrape: users and TLS\n\n{table}\nthe lowest of {ROUNDS} rounds, which took turns\n");
 }
