@@ -196,8 +196,15 @@ fn provisioning_fits_the_compose_stack() {
     let url = source["datasources"][0]["url"].as_str().unwrap();
     let service = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix(":9090")).unwrap();
     assert!(compose["services"].get(service).is_some(), "no service {service} for the data source {url}");
+    let options = &source["datasources"][0]["jsonData"];
     let interval = read("rules/prometheus.yml")["global"]["scrape_interval"].clone();
-    assert_eq!(source["datasources"][0]["jsonData"]["timeInterval"], interval, "$__rate_interval goes by it");
+    assert_eq!(options["timeInterval"], interval, "$__rate_interval goes by it");
+    // The label of the exemplars, and the address that compose gives to Grafana.
+    let exemplar = &options["exemplarTraceIdDestinations"][0];
+    let exposition = std::fs::read_to_string(root().join("tests/golden/metrics.openmetrics.txt")).unwrap();
+    assert!(exposition.contains(&format!(" # {{{}=\"0x", exemplar["name"].as_str().unwrap())));
+    assert_eq!(exemplar["url"], "${EXPORTER_URL}/tx/$${__value.raw}");
+    assert!(compose["services"]["grafana"]["environment"].get("EXPORTER_URL").is_some());
 }
 
 #[test]
