@@ -22,13 +22,14 @@ const { values: options, positionals } = parseArgs({
     range: { type: "string", default: "1h" },
     "scrape-interval": { type: "string", default: "15s" },
     network: { type: "string", default: ".+" }, // a regular expression; all by default
+    theme: { type: "string", default: "dark" }, // or light
     width: { type: "string", default: "1600" },
     chromium: { type: "string", default: "chromium" },
   },
 });
 
 const USAGE =
-  "usage: node preview.mjs DASHBOARD.json [--prometheus URL] [--output FILE.png] [--range 1h] [--network REGEX] [--width 1600]";
+  "usage: node preview.mjs DASHBOARD.json [--prometheus URL] [--output FILE.png] [--range 1h] [--network REGEX] [--theme dark|light] [--width 1600]";
 const ROW = 38; // Grafana's grid: 30 px a row, 8 px between them
 const HEADER = 92;
 
@@ -58,7 +59,7 @@ async function main() {
 
   const rows = Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
   const height = HEADER + ROW * rows + 8;
-  await screenshot(await page({ ...data, width, row: ROW, header: HEADER }), resolve(options.output), width, height);
+  await screenshot(await page({ ...data, theme: options.theme, width, row: ROW, header: HEADER }), resolve(options.output), width, height);
   console.log(`${options.output}: ${width}x${height}, ${data.panels.length} panels, ${failed.length} failed queries`);
   return failed.length;
 }
@@ -76,7 +77,7 @@ async function page(model) {
     await here("page.js"),
   ];
   const json = JSON.stringify(model).replaceAll("<", "\\u003c");
-  return `<!doctype html><meta charset="utf-8"><title>preview</title>${styles.join("")}<body>
+  return `<!doctype html><html class="${model.theme}"><meta charset="utf-8"><title>preview</title>${styles.join("")}<body>
 <script>const MODEL = ${json};</script>${scripts.map((js) => `<script>${js}</script>`).join("")}`;
 }
 
