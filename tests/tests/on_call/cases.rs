@@ -1,5 +1,7 @@
 //! What raises each alert, and what almost does. A name is that of a series without `tesseract_` and without its network.
 
+use std::time::Duration;
+
 use tesseract_tests::scripted::Value::{self, Absent, Ago, Ahead, By, Every, Frozen, Is, Step};
 
 use crate::rig::{minutes, seconds};
@@ -58,6 +60,10 @@ const PAUSE: &str = "contract_events_total{event=\"EmergencyPause\"}";
 const GRANTED: &str = "contract_events_total{event=\"RoleGranted\"}";
 const TIMEOUTS: &str = "rpc_requests_total{endpoint=\"1\",method=\"eth_getLogs\",outcome=\"timeout\"}";
 const FAST: &str = "resolution_delay_seconds_bucket{le=\"60\"}";
+const SLOW: &str = "resolution_delay_seconds_bucket{le=\"120\"}";
+const ALL: &str = "resolution_delay_seconds_bucket{le=\"+Inf\"}";
+/// Two in a hundred more than one every two seconds.
+const NEARLY: Duration = Duration::from_millis(1960);
 const FIRST: &str = "rpc_endpoint_healthy{endpoint=\"1\"}";
 const SECOND: &str = "rpc_endpoint_healthy{endpoint=\"2\"}";
 const OLD_OWNER: &str = "contract_owner_info{address=\"0xaa\"}";
@@ -105,9 +111,9 @@ pub(crate) const CASES: [Case; 31] = [
     on(
         "TesseractExporterStalled",
         &[("last_success_timestamp_seconds", Frozen)],
-        Kept(&[("last_success_timestamp_seconds", Step(2.0, seconds(60)))]),
+        Kept(&[("last_success_timestamp_seconds", Step(2.25, seconds(45)))]),
     ),
-    on("TesseractHighFailureRate", &[(EXPIRED, Every(seconds(10)))], Kept(&[(EXPIRED, Every(seconds(330)))])),
+    on("TesseractHighFailureRate", &[(EXPIRED, Every(seconds(10)))], Kept(&[(EXPIRED, Every(seconds(600)))])),
     on("TesseractLowSuccessRate", &[(EXPIRED, Every(seconds(300)))], Kept(&[(EXPIRED, Every(seconds(660)))])),
     on(
         "TesseractLowThroughput",
@@ -142,7 +148,11 @@ pub(crate) const CASES: [Case; 31] = [
     ),
     on("TesseractRolesChanged", &[(GRANTED, By(1.0))], Kept(&[(GRANTED, Absent)])),
     on("TesseractRpcErrors", &[(TIMEOUTS, Every(seconds(4)))], Kept(&[(TIMEOUTS, Every(seconds(12)))])),
-    on("TesseractSlowResolution", &[(FAST, Every(minutes(5)))], Kept(&[(FAST, Every(seconds(31)))])),
+    on(
+        "TesseractSlowResolution",
+        &[(FAST, Every(minutes(5)))],
+        Kept(&[(FAST, Every(seconds(2))), (SLOW, Every(NEARLY)), (ALL, Every(NEARLY))]),
+    ),
     on(
         "TesseractSyncLagging",
         &[("sync_remaining_blocks", Is(101.0))],

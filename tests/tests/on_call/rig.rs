@@ -6,6 +6,7 @@ use tesseract_tests::scripted::healthy::{healthy, series};
 use tesseract_tests::scripted::{Scripted, Value};
 use tesseract_tests::stack::{Settings, Stack};
 use tesseract_tests::stand_in::{Message, Service, StandIn};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{interval, timeout};
 
 /// A minute of what is shipped is a second here. Where Prometheus has more to do, less speed is asked for.
@@ -30,6 +31,16 @@ pub(crate) struct Rig {
     pub(crate) stack: Stack,
     pub(crate) people: StandIn,
     speed: u64,
+    /// Held until the end, so that no other one runs beside one that has much to do.
+    _turn: Turn,
+}
+
+/// A test with many networks, which is also less fast, has the machine to itself.
+static MACHINE: RwLock<()> = RwLock::const_new(());
+
+enum Turn {
+    Shared(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'static, ()>),
+    Alone(#[expect(dead_code, reason = "held, not read")] RwLockWriteGuard<'static, ()>),
 }
 
 impl Rig {
@@ -40,6 +51,11 @@ impl Rig {
 
     /// With other texts in place of some of `prometheus.yml` or `alertmanager.yml`, at another speed.
     pub(crate) async fn with(exporters: usize, speed: u64, replace: &[(&'static str, &'static str)]) -> Self {
+        let turn = if speed < SPEED {
+            Turn::Alone(MACHINE.write().await)
+        } else {
+            Turn::Shared(MACHINE.read().await)
+        };
         let people = StandIn::start().await.unwrap();
         let mut running = Vec::new();
         for _ in 0..exporters {
@@ -67,7 +83,7 @@ impl Rig {
             ..Settings::default()
         };
         let stack = Stack::start(&settings).await.unwrap();
-        let rig = Self { exporters: running, stack, people, speed };
+        let rig = Self { exporters: running, stack, people, speed, _turn: turn };
         rig.settle(exporters).await;
         rig
     }

@@ -124,8 +124,11 @@ fn titles(rig: &Rig, alert: &str) -> Vec<String> {
     messages.iter().map(|it| title(it).split(' ').next().unwrap().to_owned()).collect()
 }
 
+/// What PagerDuty was told about Tesseract; the stack speaks of itself too.
 fn pages(rig: &Rig) -> Vec<Message> {
-    rig.people.messages_for(Service::PagerDuty)
+    let mut pages = rig.people.messages_for(Service::PagerDuty);
+    pages.retain(|it| it.body["payload"]["class"].as_str().is_some_and(|it| it.starts_with("Tesseract")));
+    pages
 }
 
 /// Waits for what PagerDuty is told of an alert.
