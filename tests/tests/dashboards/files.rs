@@ -178,6 +178,31 @@ fn links_lead_to_runbooks_and_dashboards_that_exist() {
     }
 }
 
+/// From a row of a table to the pages of the exporter and the block explorer.
+#[test]
+fn tables_link_their_transactions_and_networks() {
+    let wanted = [
+        ("Networks", "Network", "${exporter_url}/networks/${__value.raw}"),
+        ("Networks", "Network", "/d/tesseract-overview?var-network=${__value.raw}"),
+        ("Newest failed transactions", "Transaction", "${exporter_url}/tx/${__value.raw}"),
+        ("Newest failed transactions", "Explorer", "${__value.raw}"),
+        ("Newest expired transactions", "Transaction", "${exporter_url}/tx/${__value.raw}"),
+        ("Newest expired transactions", "Explorer", "${__value.raw}"),
+    ];
+    let dashboards = dashboards();
+    for (title, column, url) in wanted {
+        let panel = dashboards.iter().flat_map(Dashboard::panels).find(|panel| panel["title"] == title);
+        let overrides = panel.unwrap()["fieldConfig"]["overrides"].as_array().unwrap();
+        let properties = overrides
+            .iter()
+            .filter(|it| it["matcher"]["options"] == column)
+            .flat_map(|it| it["properties"].as_array().unwrap());
+        let links =
+            properties.filter(|it| it["id"] == "links").flat_map(|it| it["value"].as_array().unwrap());
+        assert!(links.into_iter().any(|link| link["url"] == url), "{title}, {column}: no link to {url}");
+    }
+}
+
 #[test]
 fn provisioning_fits_the_compose_stack() {
     let read = |file: &str| -> serde_yaml::Value {
