@@ -1,8 +1,8 @@
 // The panels with a time axis: lines, bars and heatmaps by uPlot, state timelines by plain boxes.
 
-const INK = "#9fa7b3";
+const INK = MODEL.theme === "light" ? "#5a6069" : "#9fa7b3";
 const GRID = "rgba(204, 204, 220, 0.08)";
-const PANEL = [24, 27, 31]; // the panel's background, for fills that must cover what is under them
+const PANEL = MODEL.theme === "light" ? [255, 255, 255] : [24, 27, 31]; // the panel's background, for fills that must cover what is under them
 const FONT = "11px Inter, sans-serif";
 const WHOLE = [1, 2, 5]
   .flatMap((digit) => [1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7].map((power) => digit * power))
@@ -125,7 +125,8 @@ function drawHeatmap(box, panel) {
 function drawStateTimeline(box, panel) {
   if (!panel.series.length) return noData(box, panel);
   const place = (seconds) => `${(100 * (seconds - MODEL.start)) / (MODEL.end - MODEL.start)}%`;
-  const rows = panel.series.map(({ name, refId, points }) => {
+  // A page at a time, as in Grafana.
+  const rows = panel.series.slice(0, panel.options.perPage).map(({ name, refId, points }) => {
     const field = fieldOf(panel, name, refId);
     const states = [];
     for (const [from, value] of points) {

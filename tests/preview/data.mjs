@@ -124,7 +124,9 @@ function tabulate({ targets, transformations, options }, series) {
     .filter((key) => !excludeByName[key])
     .sort((a, b) => (indexByName[a] ?? 99) - (indexByName[b] ?? 99));
   const shown = columns.map((key) => renameByName[key] ?? key);
-  const by = columns[shown.indexOf(options.sortBy?.[0]?.displayName)];
-  rows.sort((a, b) => String(a[by]).localeCompare(String(b[by])));
+  const { displayName, desc } = options.sortBy?.[0] ?? {};
+  const by = columns[shown.indexOf(displayName)];
+  const compare = (a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b)));
+  rows.sort((a, b) => (desc ? -1 : 1) * compare(a[by], b[by]));
   return { columns: shown, rows: rows.map((row) => columns.map((key) => row[key] ?? null)) };
 }

@@ -9,7 +9,7 @@ const SHADES = {
   blue: "#5794f2",
   "dark-blue": "#1f60c4",
   purple: "#b877d9",
-  text: "#ccccdc",
+  text: MODEL.theme === "light" ? "#24292e" : "#ccccdc",
   transparent: "transparent",
 };
 const PALETTE = [

@@ -37,6 +37,12 @@ function drawStat(box, panel) {
   );
 }
 
+function cellStyle(type, color) {
+  if (!color) return "";
+  if (type === "color-text") return `color:${color};font-weight:600`;
+  return type === "color-background" ? `background:${color};color:#0d0f12` : "";
+}
+
 function drawTable(box, panel) {
   const { columns, rows } = panel.table;
   if (!rows.length) return noData(box, panel);
@@ -47,7 +53,7 @@ function drawTable(box, panel) {
     return element(
       "td",
       {
-        style: type === "color-text" && color ? `color:${color};font-weight:600` : "",
+        style: cellStyle(type, value === null ? undefined : color),
         class: fields[i].links ? "link" : "",
       },
       text,

@@ -6,13 +6,12 @@
 // A preview, not Grafana: it knows the panel types and options that the dashboards of this
 // repository use, and stops at any other. It never writes to Prometheus and never edits a dashboard.
 
-import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs, promisify } from "node:util";
+import { parseArgs } from "node:util";
 import { collect, seconds } from "./data.mjs";
+import { screenshot } from "./screenshot.mjs";
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -22,13 +21,14 @@ const { values: options, positionals } = parseArgs({
     range: { type: "string", default: "1h" },
     "scrape-interval": { type: "string", default: "15s" },
     network: { type: "string", default: ".+" }, // a regular expression; all by default
+    theme: { type: "string", default: "dark" }, // or light
     width: { type: "string", default: "1600" },
     chromium: { type: "string", default: "chromium" },
   },
 });
 
 const USAGE =
-  "usage: node preview.mjs DASHBOARD.json [--prometheus URL] [--output FILE.png] [--range 1h] [--network REGEX] [--width 1600]";
+  "usage: node preview.mjs DASHBOARD.json [--prometheus URL] [--output FILE.png] [--range 1h] [--network REGEX] [--theme dark|light] [--width 1600]";
 const ROW = 38; // Grafana's grid: 30 px a row, 8 px between them
 const HEADER = 92;
 
@@ -58,7 +58,7 @@ async function main() {
 
   const rows = Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
   const height = HEADER + ROW * rows + 8;
-  await screenshot(await page({ ...data, width, row: ROW, header: HEADER }), resolve(options.output), width, height);
+  await screenshot(await page({ ...data, theme: options.theme, width, row: ROW, header: HEADER }), resolve(options.output), width, height, options.chromium);
   console.log(`${options.output}: ${width}x${height}, ${data.panels.length} panels, ${failed.length} failed queries`);
   return failed.length;
 }
@@ -76,36 +76,6 @@ async function page(model) {
     await here("page.js"),
   ];
   const json = JSON.stringify(model).replaceAll("<", "\\u003c");
-  return `<!doctype html><meta charset="utf-8"><title>preview</title>${styles.join("")}<body>
+  return `<!doctype html><html class="${model.theme}"><meta charset="utf-8"><title>preview</title>${styles.join("")}<body>
 <script>const MODEL = ${json};</script>${scripts.map((js) => `<script>${js}</script>`).join("")}`;
-}
-
-async function screenshot(html, output, width, height) {
-  const scratch = await mkdtemp(join(tmpdir(), "dashboard-preview-"));
-  try {
-    const file = join(scratch, "preview.html");
-    await writeFile(file, html);
-    await promisify(execFile)(
-      options.chromium,
-      [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--hide-scrollbars",
-        `--user-data-dir=${join(scratch, "profile")}`,
-        `--window-size=${width},${height}`,
-        "--virtual-time-budget=2000",
-        `--screenshot=${output}`,
-        `file://${file}`,
-      ],
-      { timeout: 60_000 },
-    );
-  } finally {
-    await rm(scratch, { recursive: true, force: true });
-  }
 }

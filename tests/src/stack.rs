@@ -2,8 +2,9 @@
 //! the demo and for tests.
 //!
 //! What is started reads copies in a temporary directory. In them only addresses, what an older Prometheus does not
-//! take and, for tests, intervals differ from what is shipped; the rule files are copied byte for byte.
+//! take and, for tests, times differ from what is shipped; without a `speed` the rule files are copied byte for byte.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -17,10 +18,20 @@ use tokio::process::{Child, Command};
 use tokio::time::{interval, timeout};
 
 use crate::http::get;
+use crate::process::free_port;
 use crate::prometheus::before_3_9;
+use crate::speed::faster;
 
 /// How long a server may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What Prometheus waits for by itself, at its defaults.
+const SERVER_TIMES: [&str; 4] = [
+    "--query.lookback-delta=5m",
+    "--rules.alert.resend-delay=1m",
+    "--rules.alert.for-outage-tolerance=1h",
+    "--rules.alert.for-grace-period=10m",
+];
 
 /// What differs from one stack to the next.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +46,10 @@ pub struct Settings {
     pub environment: Vec<(String, String)>,
     /// Texts to replace in `prometheus.yml` and `alertmanager.yml`: shorter intervals for tests.
     pub replace: Vec<(&'static str, &'static str)>,
+    /// How many times as fast as it is shipped everything waits, looks back and repeats.
+    pub speed: Option<u64>,
+    /// What Prometheus has in its database at the start: a file of OpenMetrics text with timestamps.
+    pub history: Option<PathBuf>,
 }
 
 /// Both servers; they end when this is dropped.
@@ -82,16 +97,42 @@ impl Stack {
         Ok(reply.json()["data"]["alerts"].as_array().cloned().unwrap_or_default())
     }
 
+    /// Every alert that fired at any time within the last hour: its name, and its network or else its instance.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn alerts_that_fired(&self) -> Result<BTreeSet<(String, String)>, String> {
+        let samples = self.samples("last_over_time(ALERTS{alertstate=\"firing\"}[1h])").await?;
+        let label = |sample: &Value, name: &str| sample["metric"][name].as_str().map(str::to_owned);
+        let about = |sample| label(sample, "network").or_else(|| label(sample, "instance"));
+        let name = |sample| label(sample, "alertname").unwrap_or_default();
+        Ok(samples.iter().map(|sample| (name(sample), about(sample).unwrap_or_default())).collect())
+    }
+
     /// The values that Prometheus answers a query with.
     ///
     /// # Errors
     /// When it does not answer, or refuses the query.
     pub async fn query(&self, query: &str) -> Result<Vec<f64>, String> {
+        let samples = self.samples(query).await?;
+        let value = |sample: &Value| sample["value"][1].as_str().and_then(|it| it.parse().ok());
+        samples.iter().map(value).collect::<Option<_>>().ok_or_else(|| format!("{samples:?}"))
+    }
+
+    /// The samples that Prometheus answers a query with, with their labels.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses the query.
+    pub async fn samples(&self, query: &str) -> Result<Vec<Value>, String> {
         let escaped: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
         let reply = get(&format!("{}/api/v1/query?query={escaped}", self.prometheus_url()), &[]).await?;
-        let samples = reply.json()["data"]["result"].as_array().cloned().ok_or_else(|| reply.text())?;
-        let value = |sample: &Value| sample["value"][1].as_str().and_then(|it| it.parse().ok());
-        samples.iter().map(value).collect::<Option<_>>().ok_or_else(|| reply.text())
+        let data = reply.json()["data"].clone();
+        match data["result"].as_array() {
+            // A scalar is a time and a value.
+            Some(pair) if data["resultType"] == "scalar" => Ok(vec![serde_json::json!({"value": pair})]),
+            Some(samples) => Ok(samples.clone()),
+            None => Err(reply.text()),
+        }
     }
 
     /// What both servers have logged so far, for a message when something went wrong.
@@ -117,6 +158,7 @@ impl Stack {
         let address = address(settings.alertmanager_port)?;
         let config = dir.join("alerting");
         copy_files("alerting", &config, "alertmanager.yml", &settings.replace)?;
+        speed_up(&config, settings.speed)?;
         let mut command = bare("sh");
         command
             .arg(config.join("entrypoint.sh"))
@@ -144,6 +186,10 @@ impl Stack {
         copy_files("rules", &config, "prometheus.yml", &replace)?;
         let file = config.join("prometheus.yml");
         std::fs::write(&file, before_3_9(&std::fs::read_to_string(&file)?))?;
+        speed_up(&config, settings.speed)?;
+        if let Some(history) = &settings.history {
+            import(history, &dir.join("prometheus")).await?;
+        }
         let mut command = bare(program(&["prometheus"])?);
         command
             .arg(format!("--config.file={}", file.display()))
@@ -152,6 +198,10 @@ impl Stack {
             .arg(format!("--web.external-url=http://{address}"))
             // Prometheus 2 expands external labels only when asked to.
             .arg("--enable-feature=exemplar-storage,expand-external-labels");
+        if let Some(speed) = settings.speed {
+            // Prometheus's own waits, at their defaults otherwise.
+            command.args(SERVER_TIMES.map(|flag| faster(flag, speed)));
+        }
         Server::start(command, settings, address, dir.join("prometheus.log")).await
     }
 }
@@ -192,6 +242,17 @@ impl Server {
     }
 }
 
+/// Makes a file of OpenMetrics text the data of a Prometheus that does not run yet.
+async fn import(history: &Path, data: &Path) -> io::Result<()> {
+    let mut command = bare(program(&["promtool"])?);
+    command.args(["tsdb", "create-blocks-from", "openmetrics"]).arg(history).arg(data);
+    let output = command.output().await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
 /// Inherits nothing but the search path: no test may find somebody's real webhook in the environment.
 fn bare(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
@@ -212,7 +273,7 @@ fn program(names: &[&str]) -> io::Result<PathBuf> {
 /// A free address of the loopback; an error when the port that was asked for is taken, since whatever has
 /// it might answer in place of what is started.
 fn address(port: Option<u16>) -> io::Result<SocketAddr> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(0)));
+    let address = SocketAddr::from(([127, 0, 0, 1], port.unwrap_or_else(free_port)));
     let bound = TcpListener::bind(address).and_then(|listener| listener.local_addr());
     bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
@@ -225,6 +286,18 @@ fn copy_files(name: &str, to: &Path, edited: &str, replace: &[(&str, &str)]) -> 
         text = text.replace(old, new);
     }
     std::fs::write(to.join(edited), text)
+}
+
+/// Rewrites the configurations and rules of a directory with their times divided.
+fn speed_up(dir: &Path, speed: Option<u64>) -> io::Result<()> {
+    let Some(speed) = speed else { return Ok(()) };
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "yml") {
+            std::fs::write(&path, faster(&std::fs::read_to_string(&path)?, speed))?;
+        }
+    }
+    Ok(())
 }
 
 fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {

@@ -84,7 +84,7 @@ type Outages = Arc<Mutex<Vec<(Service, StatusCode)>>>;
 /// Takes messages on a socket until it is dropped.
 pub struct StandIn {
     address: SocketAddr,
-    messages: watch::Receiver<Vec<Message>>,
+    messages: watch::Sender<Vec<Message>>,
     outages: Outages,
     server: JoinHandle<()>,
 }
@@ -99,9 +99,9 @@ impl StandIn {
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let (sender, messages) = watch::channel(Vec::new());
+        let messages = watch::Sender::new(Vec::new());
         let outages = Outages::default();
-        let server = tokio::spawn(accept(listener, sender, Arc::clone(&outages)));
+        let server = tokio::spawn(accept(listener, messages.clone(), Arc::clone(&outages)));
         Ok(Self { address, messages, outages, server })
     }
 
@@ -125,6 +125,11 @@ impl StandIn {
         self.outages.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Forgets what has come so far.
+    pub fn forget(&self) {
+        self.messages.send_replace(Vec::new());
+    }
+
     /// All messages so far.
     pub fn messages(&self) -> Vec<Message> {
         self.messages.borrow().clone()
@@ -142,7 +147,7 @@ impl StandIn {
         within: Duration,
         condition: impl Fn(&Message) -> bool,
     ) -> Message {
-        let mut messages = self.messages.clone();
+        let mut messages = self.messages.subscribe();
         let find = |all: &[Message]| all.iter().find(|it| condition(it)).cloned();
         let found = timeout(within, messages.wait_for(|all| find(all).is_some())).await;
         let found = found.ok().and_then(Result::ok).and_then(|all| find(&all));

@@ -34,8 +34,13 @@ Every alert of `rules/`, written from the rules. Those of Tesseract have a runbo
 `/runbooks/<alert>`; what is in italics comes from the alert's labels and value. Thresholds can be overridden for one network: see
 [rules](../rules/README.md).
 
-| alert | severity | for | keeps firing for | says |
-|---|---|---|---|---|
+Of every alert of Tesseract tests show, with the real Prometheus and Alertmanager between scripted exporters and stand-ins for
+Slack, PagerDuty and a webhook, that it fires and its near miss does not, that it is told at each place named here and told
+again the next time, and that it is called off where this says so and never otherwise (`tests/tests/on_call`). Each fires and
+stays silent in unit tests of the rules too (`tests/rules`), and each has its runbook (`tests/tests/rules.rs`).
+
+| alert | severity | for | keeps firing for | told at | one message for | called off | says |
+|---|---|---|---|---|---|---|---|
 ";
 
 /// When a family is absent, where neither its help nor an exporter without a node tells.
@@ -103,7 +108,18 @@ fn alerts() {
                 false => name.to_owned(),
             };
             let (wait, keep) = (time("for"), time("keep_firing_for"));
-            let row = format!("| {runbook} | {severity} | {wait} | {keep} | {summary} |");
+            let told = match severity {
+                "critical" => "Slack, PagerDuty, webhook",
+                "warning" => "Slack, webhook",
+                _ => "heartbeat",
+            };
+            let (one, off) = match rule["labels"]["kind"].as_str() {
+                Some("event") => ("the event", "never"),
+                Some("monitor") => ("all networks", if severity == "none" { "never" } else { "yes" }),
+                _ => ("the network", "yes"),
+            };
+            let row =
+                format!("| {runbook} | {severity} | {wait} | {keep} | {told} | {one} | {off} | {summary} |");
             rows.entry(name.to_owned()).or_default().push(row);
         }
     }

@@ -199,6 +199,20 @@ fn every_runbook_has_the_same_headings_and_something_below_each() {
     }
 }
 
+/// Under compose, systemd and Kubernetes.
+#[test]
+fn a_runbook_that_sends_people_to_a_log_says_how_to_read_it() {
+    for name in names() {
+        let page = read(&format!("alerting/runbooks/{name}.md"));
+        if !["the log", "exporter's log", "its log"].iter().any(|it| page.contains(it)) {
+            continue;
+        }
+        for command in ["docker compose logs", "journalctl -u", "kubectl logs"] {
+            assert!(page.contains(command), "{name}: no {command}");
+        }
+    }
+}
+
 #[test]
 fn every_query_of_a_runbook_is_one() {
     let mut file = String::from("groups:\n  - name: runbooks\n    rules:\n");

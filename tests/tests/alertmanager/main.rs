@@ -36,6 +36,7 @@ async fn a_first_failure_at_slack_and_the_webhook() {
         &format!("• <http://localhost:8000/tx/{TX}|{TX}> (<https://explorer.example/tx/0xabc|explorer>)"),
         "<http://localhost:8000/runbooks/TesseractTransactionFailed|Runbook>",
         "<http://localhost:3000/d/tesseract-overview?var-network=sepolia&amp;from=1767321245000&amp;to=now|Dashboard>",
+        "<http://localhost:8000/networks/sepolia|Network>",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
@@ -67,6 +68,7 @@ async fn a_critical_one_fires_and_resolves_everywhere() {
     assert_eq!(page.body["payload"]["severity"], "critical");
     assert_eq!(page.body["payload"]["group"], "sepolia");
     assert_eq!(page.body["links"][0]["href"], "http://localhost:8000/runbooks/TesseractContractPaused");
+    assert_eq!(page.body["links"][2]["href"], "http://localhost:8000/networks/sepolia");
 
     paused["endsAt"] = json!("2026-01-02T04:04:05Z");
     alertmanager.post(&[paused]).await;
@@ -214,7 +216,7 @@ async fn a_hostile_reason_pings_nobody_and_breaks_nothing() {
     let text = slack.body["attachments"][0]["text"].as_str().unwrap();
     // What Slack takes for a command, a mention or a link stands between < and >: only our own links do.
     let commands: Vec<_> = text.split('<').skip(1).map(|it| it.split(['|', '>']).nth(1).unwrap()).collect();
-    assert_eq!(commands, [TX, "explorer", "Runbook", "Dashboard", "Silence"], "{text}");
+    assert_eq!(commands, [TX, "explorer", "Runbook", "Dashboard", "Network", "Silence"], "{text}");
     // All of it is code, in which nothing is formatted or linked, and it cannot end the code.
     let code = "`&lt;!channel&gt; &lt;@U123&gt; &lt;https://evil.example|click&gt; &amp; \"quotes' 'ticks' *bold* \
                 _it_ https://evil.example {{ .Status }}`";

@@ -178,6 +178,31 @@ fn links_lead_to_runbooks_and_dashboards_that_exist() {
     }
 }
 
+/// From a row of a table to the pages of the exporter and the block explorer.
+#[test]
+fn tables_link_their_transactions_and_networks() {
+    let wanted = [
+        ("Networks", "Network", "${exporter_url}/networks/${__value.raw}"),
+        ("Networks", "Network", "/d/tesseract-overview?var-network=${__value.raw}"),
+        ("Newest failed transactions", "Transaction", "${exporter_url}/tx/${__value.raw}"),
+        ("Newest failed transactions", "Explorer", "${__value.raw}"),
+        ("Newest expired transactions", "Transaction", "${exporter_url}/tx/${__value.raw}"),
+        ("Newest expired transactions", "Explorer", "${__value.raw}"),
+    ];
+    let dashboards = dashboards();
+    for (title, column, url) in wanted {
+        let panel = dashboards.iter().flat_map(Dashboard::panels).find(|panel| panel["title"] == title);
+        let overrides = panel.unwrap()["fieldConfig"]["overrides"].as_array().unwrap();
+        let properties = overrides
+            .iter()
+            .filter(|it| it["matcher"]["options"] == column)
+            .flat_map(|it| it["properties"].as_array().unwrap());
+        let links =
+            properties.filter(|it| it["id"] == "links").flat_map(|it| it["value"].as_array().unwrap());
+        assert!(links.into_iter().any(|link| link["url"] == url), "{title}, {column}: no link to {url}");
+    }
+}
+
 #[test]
 fn provisioning_fits_the_compose_stack() {
     let read = |file: &str| -> serde_yaml::Value {
@@ -196,8 +221,15 @@ fn provisioning_fits_the_compose_stack() {
     let url = source["datasources"][0]["url"].as_str().unwrap();
     let service = url.strip_prefix("http://").and_then(|rest| rest.strip_suffix(":9090")).unwrap();
     assert!(compose["services"].get(service).is_some(), "no service {service} for the data source {url}");
+    let options = &source["datasources"][0]["jsonData"];
     let interval = read("rules/prometheus.yml")["global"]["scrape_interval"].clone();
-    assert_eq!(source["datasources"][0]["jsonData"]["timeInterval"], interval, "$__rate_interval goes by it");
+    assert_eq!(options["timeInterval"], interval, "$__rate_interval goes by it");
+    // The label of the exemplars, and the address that compose gives to Grafana.
+    let exemplar = &options["exemplarTraceIdDestinations"][0];
+    let exposition = std::fs::read_to_string(root().join("tests/golden/metrics.openmetrics.txt")).unwrap();
+    assert!(exposition.contains(&format!(" # {{{}=\"0x", exemplar["name"].as_str().unwrap())));
+    assert_eq!(exemplar["url"], "${EXPORTER_URL}/tx/$${__value.raw}");
+    assert!(compose["services"]["grafana"]["environment"].get("EXPORTER_URL").is_some());
 }
 
 #[test]

@@ -16,9 +16,11 @@ use web3::types::{H256, U256};
 use crate::scenarios::{Place, SCENARIOS};
 
 /// Shorter than what is shipped, and only outside of the rule files.
-const SHORTER: [(&str, &str); 6] = [
+const SHORTER: [(&str, &str); 8] = [
     ("scrape_interval: 15s", "scrape_interval: 2s"),
     ("scrape_timeout: 10s", "scrape_timeout: 2s"),
+    ("scrape_interval: 5s", "scrape_interval: 2s"),
+    ("scrape_timeout: 5s", "scrape_timeout: 2s"),
     ("evaluation_interval: 15s", "evaluation_interval: 2s"),
     ("group_wait: 10s", "group_wait: 1s"),
     ("group_interval: 1m", "group_interval: 5s"),
