@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -16,6 +17,17 @@ use super::verify::{ProvenRange, Reading};
 use super::{Follower, events, windows};
 use crate::plan::{self, Asked, Change, Limits};
 use crate::supervise;
+
+/// Ranges in flight of all networks together, beyond the one that each may always have: they bound the memory while
+/// many catch up at once.
+static MORE_IN_FLIGHT: Semaphore = Semaphore::const_new(16);
+
+/// As many of `wanted` ranges in flight as there are, but one. Waits for nobody: a network that gets none is slower, and
+/// depends on no other.
+fn more_in_flight(wanted: usize) -> Option<SemaphorePermit<'static>> {
+    let left = MORE_IN_FLIGHT.available_permits().min(wanted.saturating_sub(1));
+    MORE_IN_FLIGHT.try_acquire_many(u32::try_from(left).ok()?).ok()
+}
 
 /// What became of the ranges that were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +63,9 @@ impl Follower {
         let near = self.near_head(source);
         let growing = self.memories[index].ranges.is_growing();
         let in_flight = self.memories[index].in_flight.next(source.endpoint.times_limited());
-        let in_flight = if growing { 1 } else { in_flight };
+        // Held until these are done.
+        let more = more_in_flight(if growing { 1 } else { in_flight });
+        let in_flight = 1 + more.as_ref().map_or(0, SemaphorePermit::num_permits);
         let mut unbound = source.unbound;
         let fetches = std::iter::from_fn(|| {
             let limits = Limits { blocks: limit.load(Relaxed), headers: source.headers_at_once() };
