@@ -25,7 +25,7 @@ const FIRST_RANGE: u64 = 100;
 const STREAK: u32 = 8;
 
 /// So many times larger it is at most while nothing was too much yet.
-const FASTEST_GROWTH: u64 = 8;
+const FASTEST_GROWTH: u64 = 16;
 
 /// After this many the endpoint may have changed its mind about what it refused.
 const LONG_STREAK: u32 = 256;
