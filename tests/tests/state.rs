@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const CONFIRMATIONS: u64 = 2;
 
+/// That of the state files which this version writes.
+const FORMAT: u32 = 3;
+
 /// A chain, a proxy that counts in front of it, and a directory for the state.
 struct Rig {
     sim: Sim,
@@ -105,8 +108,8 @@ async fn a_state_file_that_cannot_be_believed_is_said_and_not_used() {
     let rig = Rig::saved().await;
     let whole = fs::read(rig.file()).unwrap();
     let line = |format: u32| format!("{{\"format\":{format}}}\n").into_bytes();
-    assert!(whole.starts_with(&line(2)));
-    let format = |format: u32| [line(format), whole[line(2).len()..].to_vec()].concat();
+    assert!(whole.starts_with(&line(FORMAT)));
+    let format = |format: u32| [line(format), whole[line(FORMAT).len()..].to_vec()].concat();
     let mut changed = whole.clone();
     let middle = changed.len() / 2;
     changed[middle] ^= 1;
@@ -115,8 +118,8 @@ async fn a_state_file_that_cannot_be_believed_is_said_and_not_used() {
         (changed, "saved state is torn or damaged"),
         (Vec::new(), "saved state is torn or damaged"),
         (vec![0xff; 1000], "saved state is torn or damaged"),
-        (format(1), "was written by an older version"),
-        (format(3), "was written by a newer version"),
+        (format(FORMAT - 1), "was written by an older version"),
+        (format(FORMAT + 1), "was written by a newer version"),
     ] {
         fs::write(rig.file(), bytes).unwrap();
         rig.expect_line(line).await;
