@@ -18,6 +18,12 @@ const BEYOND: u64 = 1 << 53;
 
 const BLOOM_BITS: usize = 2048;
 
+/// The root of receipts of a block that has none: the hash of an empty trie.
+const NO_RECEIPTS: [u8; 32] = [
+    0x56, 0xe8, 0x1f, 0x17, 0x1b, 0xcc, 0x55, 0xa6, 0xff, 0x83, 0x45, 0xe6, 0x92, 0xc0, 0xf8, 0x6e, 0x5b,
+    0x48, 0xe0, 0x1b, 0x99, 0x6c, 0xad, 0xc0, 0x01, 0x62, 0x2f, 0xb5, 0xe3, 0x63, 0xb4, 0x21,
+];
+
 /// A block's place in the chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
 pub struct BlockRef {
@@ -36,8 +42,8 @@ pub struct BlockRef {
 pub struct Header {
     /// Its place.
     pub block: BlockRef,
-    /// Which addresses and topics may have logged in it; `None` where the node leaves it out. Some chains leave every bloom
-    /// empty.
+    /// Which addresses and topics may have logged in it; `None` where the node leaves it out, or leaves it empty though the
+    /// block has receipts.
     pub bloom: Option<Bloom>,
 }
 
@@ -91,8 +97,10 @@ pub fn header(raw: &Raw) -> Result<Header, Incomplete> {
         hash: Fixed<32>,
         parent_hash: Fixed<32>,
         timestamp: Quantity,
-        #[serde(default, deserialize_with = "bloom_if_any")]
-        logs_bloom: Option<Bloom>,
+        #[serde(default, deserialize_with = "if_any")]
+        logs_bloom: Option<Fixed<256>>,
+        #[serde(default, deserialize_with = "if_any")]
+        receipts_root: Option<Fixed<32>>,
     }
     let block: Block = parse(raw, "a block")?;
     let (number, time) = (block.number.0, block.timestamp.0);
@@ -101,7 +109,10 @@ pub fn header(raw: &Raw) -> Result<Header, Incomplete> {
     }
     Ok(Header {
         block: BlockRef { number, hash: H256(block.hash.0), parent: H256(block.parent_hash.0), time },
-        bloom: block.logs_bloom,
+        bloom: block.logs_bloom.map(|bloom| Bloom(bloom.0)).filter(|bloom| {
+            // Of a block with receipts it may as well be that of a node that never fills it.
+            !bloom.is_zero() || block.receipts_root.is_some_and(|root| root.0 == NO_RECEIPTS)
+        }),
     })
 }
 
@@ -271,11 +282,10 @@ fn unreadable(what: &str, error: &serde_json::Error) -> Incomplete {
     ))
 }
 
-fn bloom_if_any<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bloom>, D::Error> {
-    // Skipped over unless it is a whole bloom: some nodes send null, "0x", or anything else.
+/// What is not as it should be is nothing: some nodes send null, "0x", or anything else.
+fn if_any<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     let written = Option::<&serde_json::value::RawValue>::deserialize(deserializer)?;
-    let bloom = written.and_then(|raw| serde_json::from_str::<Fixed<256>>(raw.get()).ok());
-    Ok(bloom.map(|Fixed(bytes)| Bloom(bytes)))
+    Ok(written.and_then(|raw| serde_json::from_str(raw.get()).ok()))
 }
 
 #[cfg(test)]

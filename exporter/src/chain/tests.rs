@@ -138,7 +138,20 @@ fn a_bloom_is_taken_only_where_it_is_one() {
     {
         assert!(!with(bloom), "{bloom}");
     }
-    assert!(with(&format!(r#","logsBloom":"0x{}""#, "00".repeat(256))));
+    // An empty one is believed of a block without receipts alone.
+    let empty = format!(r#","logsBloom":"0x{}""#, "00".repeat(256));
+    let root = |root: &str| format!(r#"{empty},"receiptsRoot":"{root}""#);
+    let none = "0x56e81f171bcc55a6ff8345e692c0f86e5b48e01b996cadc001622fb5e363b421";
+    assert!(with(&root(none)));
+    for bloom in [empty.clone(), root(&none.replace("56e8", "56e9")), root("0x")] {
+        assert!(!with(&bloom), "{bloom}");
+    }
+}
+
+#[test]
+fn a_block_has_no_receipts_where_their_trie_is_empty() {
+    // The empty trie is one empty string in RLP.
+    assert_eq!(web3::signing::keccak256(&[0x80]), NO_RECEIPTS);
 }
 
 proptest! {
