@@ -87,7 +87,7 @@ pub struct Sizer {
     /// The last size that came to nothing without a refusal. Twice is one.
     suspect: Option<u64>,
     announced: bool,
-    /// A request was too much once.
+    /// A request was too much once, or its logs were half of what is wanted.
     cautious: bool,
 }
 

@@ -22,7 +22,7 @@ use crate::supervise;
 /// many catch up at once.
 static MORE_IN_FLIGHT: Semaphore = Semaphore::const_new(16);
 
-/// As many of `wanted` ranges in flight as there are, but one. Waits for nobody: a network that gets none is slower, and
+/// Up to `wanted` ranges in flight but one, as far as the others have left any. Waits for nobody: a network that gets none is slower, and
 /// depends on no other.
 fn more_in_flight(wanted: usize) -> Option<SemaphorePermit<'static>> {
     let left = MORE_IN_FLIGHT.available_permits().min(wanted.saturating_sub(1));
