@@ -58,7 +58,8 @@ impl Follower {
         deadline: Instant,
     ) -> Result<Advance, CycleError> {
         let index = source.endpoint.index;
-        let limit = AtomicU64::new(self.memories[index].ranges.size());
+        let (blocks, parts) = self.range_limits(index);
+        let (blocks, parts) = (AtomicU64::new(blocks), AtomicU64::new(parts));
         let mut next = self.history.next_block(first);
         let near = self.near_head(source);
         let growing = self.memories[index].ranges.is_growing();
@@ -68,7 +69,9 @@ impl Follower {
         let in_flight = 1 + more.as_ref().map_or(0, SemaphorePermit::num_permits);
         let mut unbound = source.unbound;
         let fetches = std::iter::from_fn(|| {
-            let limits = Limits { blocks: limit.load(Relaxed), headers: source.headers_at_once() };
+            let headers = source.headers_at_once();
+            let limits =
+                Limits { blocks: blocks.load(Relaxed), parts: parts.load(Relaxed).min(headers), headers };
             let fetch = plan::next(next, target, source.head.number, limits, near);
             let fetch = fetch.filter(|_| Instant::now() < deadline)?;
             next = fetch.blocks.end() + 1;
@@ -106,7 +109,11 @@ impl Follower {
                 Change::None if growing && !self.memories[index].ranges.is_growing() => {
                     return Ok(Advance::Extended);
                 }
-                Change::None => limit.store(self.memories[index].ranges.size(), Relaxed),
+                Change::None => {
+                    let limits = self.range_limits(index);
+                    blocks.store(limits.0, Relaxed);
+                    parts.store(limits.1, Relaxed);
+                }
                 // What is in flight may be too large already.
                 Change::Smaller => return Ok(Advance::Extended),
                 Change::Learned(blocks) => tracing::info!(network = %self.network.name,
@@ -114,6 +121,13 @@ impl Follower {
             }
         }
         Ok(Advance::Extended)
+    }
+
+    /// How many blocks an endpoint is asked for in a call for logs, and how many such calls a range has. While anything is
+    /// pending its deadline floats with the window, of which less is seen in a larger range.
+    fn range_limits(&self, endpoint: usize) -> (u64, u64) {
+        let ranges = &self.memories[endpoint].ranges;
+        (ranges.size(), if self.history.ledger.pending() == 0 { ranges.parts() } else { 1 })
     }
 
     /// How many blocks below the head are near it.

@@ -112,7 +112,7 @@ impl Follower {
         while first <= last {
             let blocks = first..=last.min(first + size - 1);
             first = blocks.end() + 1;
-            logs += source.fetch(Fetch { blocks, near_head: false }).await?.range.logs;
+            logs += source.fetch(Fetch { blocks, part: size, near_head: false }).await?.range.logs;
         }
         Ok(logs)
     }

@@ -130,8 +130,9 @@ impl Source {
         let mut calls: Vec<Call> = numbers.iter().map(|number| header_call(*number)).collect();
         calls.extend(self.state_calls(end));
         calls.extend(self.unbound.map(|_| chain_call()));
-        let logs_call = self.logs_call(*fetch.blocks.start(), end);
-        calls.push(logs_call.clone());
+        let state_end = calls.len();
+        let parts = fetch.parts();
+        calls.extend(parts.iter().map(|part| self.logs_call(part)));
         let mut answers = match self.endpoint.send_batched(&calls, numbers.len() - 1).await {
             Batched::Answered(answers) => answers,
             Batched::Refused(why) => {
@@ -141,12 +142,17 @@ impl Source {
                 return Ok(raw);
             }
         };
-        let logs = answers.pop().unwrap_or_else(no_answer);
-        if logs.as_ref().is_err_and(|error| error.kind == ErrorKind::TooLarge) && size_of(&fetch) == 1 {
+        let mut of_logs = answers.split_off(state_end).into_iter();
+        let is_too_large = |answer: &Answer| answer.as_ref().is_err_and(|it| it.kind == ErrorKind::TooLarge);
+        if size_of(&fetch) == 1 && of_logs.as_slice().iter().any(is_too_large) {
             return self.read_unbatched(fetch, &numbers).await;
         }
         // Before the others: an exchange that failed as a whole may have asked for too many blocks.
-        let logs = self.logs_of_range(&self.endpoint, &logs_call, logs, &fetch.blocks).await?;
+        let mut logs = Vec::new();
+        for part in &parts {
+            let answer = of_logs.next().unwrap_or_else(no_answer);
+            logs.extend(self.logs_of_range(&self.endpoint, part, answer).await?);
+        }
         if let Some(expected) = self.unbound {
             check_chain(answers.pop().unwrap_or_else(no_answer), expected)?;
         }
@@ -162,9 +168,10 @@ impl Source {
         let end = *fetch.blocks.end();
         let mut logs = Vec::new();
         if !fetch.near_head {
-            let call = self.logs_call(*fetch.blocks.start(), end);
-            let answer = self.endpoint.ask(call.clone()).await;
-            logs = self.logs_of_range(&self.endpoint, &call, answer, &fetch.blocks).await?;
+            for part in fetch.parts() {
+                let answer = self.endpoint.ask(self.logs_call(&part)).await;
+                logs.extend(self.logs_of_range(&self.endpoint, &part, answer).await?);
+            }
         }
         let headers = self.headers(numbers).await?;
         if fetch.near_head {
@@ -184,7 +191,7 @@ impl Source {
     /// Finds out what a range was refused for, by asking for its logs alone: of one block, of all, and of
     /// ever fewer.
     pub(super) async fn isolate(&self, blocks: u64, first: u64) -> Isolated {
-        let ask = |blocks| self.endpoint.ask(self.logs_call(first, first + blocks - 1));
+        let ask = |blocks| self.endpoint.ask(self.logs_call(&(first..=first + blocks - 1)));
         match ask(1).await {
             // A single block is read in another way.
             Err(error) if error.kind == ErrorKind::TooLarge => {

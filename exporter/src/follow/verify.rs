@@ -7,6 +7,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use web3::types::{H160, H256, U256};
 
@@ -159,9 +160,9 @@ impl Candidate {
         Ok(candidate)
     }
 
-    /// No log came so far.
-    pub(super) fn is_empty(&self) -> bool {
-        self.logs.is_empty()
+    /// Whether any log of these blocks came so far.
+    pub(super) fn has_logs_in(&self, blocks: &RangeInclusive<u64>) -> bool {
+        self.logs.iter().any(|log| blocks.contains(&log.block))
     }
 
     /// What a second answer about the range has more is added; `of_another`: it is another endpoint's. Returns whether

@@ -210,7 +210,7 @@ proptest! {
             }
             let at = |ledger: &Ledger| ledger.block().map_or(0, |block| block.number);
             let head = chain.len() as u64;
-            let next = |at: u64| plan::next(at + 1, head.saturating_sub(confirmations), head, Limits { blocks: limit, headers: 100 }, 64);
+            let next = |at: u64| plan::next(at + 1, head.saturating_sub(confirmations), head, Limits { blocks: limit, parts: 1, headers: 100 }, 64);
             while let Some(fetch) = next(at(&ledger)) {
                 apply(&mut ledger, &chain[*fetch.blocks.start() as usize - 1..*fetch.blocks.end() as usize]);
             }

@@ -13,7 +13,7 @@ use crate::chain::{self, Header, Log};
 use crate::decode;
 use crate::follow::failure::{CycleError, asked as asked_of};
 use crate::follow::verify::Candidate;
-use crate::plan::{Asked, Fetch};
+use crate::plan::{self, Asked, Fetch};
 use crate::rpc::{self, Answer, Call, Endpoint, ErrorKind, Method, Refusal};
 
 /// A second endpoint is not asked for a range in more parts than this: one with a low cap would hold up a first sync.
@@ -33,13 +33,13 @@ impl Source {
         fetch: &Fetch,
         candidate: &mut Candidate,
     ) -> Result<Option<(usize, Asked)>, CycleError> {
-        let blocks = size_of(fetch);
         let mut asked = None;
-        let second = self.second.as_ref().filter(|second| blocks.div_ceil(second.size) <= MOST_PARTS);
+        let is_worth_it = |second: &&Second| fetch.part.div_ceil(second.size) <= MOST_PARTS;
+        let second = self.second.as_ref().filter(is_worth_it);
         if let Some(Second { endpoint, size }) = second {
             let (became, settled) = match self.logs_in_parts(endpoint, fetch.blocks.clone(), *size).await {
                 Ok(logs) => {
-                    let became = Asked::Answered { size: blocks.min(*size), logs: logs.len() };
+                    let became = Asked::Answered { size: size_of(fetch), logs: logs.len() };
                     (became, !candidate.add_second(logs, true)?)
                 }
                 Err(CycleError::Range { blocks, first, error }) => {
@@ -52,30 +52,42 @@ impl Source {
                 return Ok(asked);
             }
         }
-        // Of two blocks, the second one would end a part again.
-        let mut parts = if candidate.is_empty() || blocks <= 2 { 1 } else { 2 };
+        let mut pieces = 2;
         loop {
-            let logs = self.logs_again(fetch, parts, !candidate.is_empty()).await?;
-            if !candidate.add_second(logs, false)? || parts >= blocks {
+            let logs = self.logs_again(fetch, pieces, candidate).await?;
+            if !candidate.add_second(logs, false)? || pieces > fetch.part {
                 return Ok(asked);
             }
-            asked = Some((self.endpoint.index, Asked::TooLarge { size: blocks }));
-            parts *= 2;
+            asked = Some((self.endpoint.index, Asked::TooLarge { size: fetch.part }));
+            pieces *= 2;
         }
     }
 
-    /// The logs of a range in this many parts. `beyond`: with the next block, as the last block of an answer is where nodes
-    /// are short of logs; but not where that one is too much.
-    async fn logs_again(&self, fetch: &Fetch, parts: u64, beyond: bool) -> Result<Vec<Log>, CycleError> {
-        let (first, last) = fetch.blocks.clone().into_inner();
-        if beyond && last < self.head.number {
-            let size = (size_of(fetch) + 1).div_ceil(parts);
-            match self.logs_in_parts(&self.endpoint, first..=last + 1, size).await {
-                Err(CycleError::Range { error, .. }) if !error.kind.is_endpoint_failure() => {}
-                logs => return logs,
+    /// The logs of a range once more, each part of it with logs in so many pieces and with the next block, as the last
+    /// block of an answer is where nodes are short of logs; but not where that one is too much. A part without logs in half as many.
+    async fn logs_again(
+        &self,
+        fetch: &Fetch,
+        pieces: u64,
+        candidate: &Candidate,
+    ) -> Result<Vec<Log>, CycleError> {
+        let again = |beyond: u64| -> Vec<_> {
+            let split = |part: RangeInclusive<u64>| {
+                let (first, last) = part.clone().into_inner();
+                let has_logs = candidate.has_logs_in(&part);
+                // Of two blocks, the second one would end a piece again.
+                let pieces = if has_logs && last - first > 1 { pieces } else { pieces / 2 };
+                let last = if has_logs { self.head.number.min(last + beyond).max(last) } else { last };
+                plan::split(first..=last, (last - first + 1).div_ceil(pieces))
+            };
+            fetch.parts().into_iter().flat_map(split).collect()
+        };
+        match self.logs_of_all(&self.endpoint, &again(1)).await {
+            Err(CycleError::Range { error, .. }) if !error.kind.is_endpoint_failure() => {
+                self.logs_of_all(&self.endpoint, &again(0)).await
             }
+            logs => logs,
         }
-        self.logs_in_parts(&self.endpoint, first..=last, size_of(fetch).div_ceil(parts)).await
     }
 
     /// The logs of the contract in these blocks as an endpoint has them, in log order.
@@ -98,39 +110,41 @@ impl Source {
         blocks: RangeInclusive<u64>,
         size: u64,
     ) -> Result<Vec<Log>, CycleError> {
-        let (first, last) = blocks.into_inner();
-        let size = size.max(1);
-        let starts = std::iter::successors(Some(first), |first| first.checked_add(size));
-        let starts: Vec<_> = starts.take_while(|first| *first <= last).collect();
+        self.logs_of_all(endpoint, &plan::split(blocks, size)).await
+    }
+
+    /// The logs of several ranges as an endpoint has them.
+    async fn logs_of_all(
+        &self,
+        endpoint: &Endpoint,
+        ranges: &[RangeInclusive<u64>],
+    ) -> Result<Vec<Log>, CycleError> {
         let mut logs = Vec::new();
-        for starts in starts.chunks(PARTS_AT_ONCE) {
-            let parts = starts.iter().map(|first| *first..=last.min(first.saturating_add(size - 1)));
-            let calls: Vec<_> =
-                parts.clone().map(|blocks| self.logs_call(*blocks.start(), *blocks.end())).collect();
+        for ranges in ranges.chunks(PARTS_AT_ONCE) {
+            let calls: Vec<_> = ranges.iter().map(|blocks| self.logs_call(blocks)).collect();
             let answers = endpoint.send(&calls).await;
-            for ((blocks, call), answer) in parts.zip(&calls).zip(answers) {
-                logs.extend(self.logs_of_part(endpoint, call, answer, &blocks).await?);
+            for (blocks, answer) in ranges.iter().zip(answers) {
+                logs.extend(self.logs_of_part(endpoint, blocks, answer).await?);
             }
         }
         Ok(logs)
     }
 
-    /// The logs of these blocks from the answer to this call. The endpoint has just answered as much, so that a refusal is
+    /// The logs of these blocks from the answer to a call for them. The endpoint has just answered as much, so that a refusal is
     /// hardly one of the size.
     async fn logs_of_part(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-        mut answer: Answer,
         blocks: &RangeInclusive<u64>,
+        mut answer: Answer,
     ) -> Result<Vec<Log>, CycleError> {
         for _ in 0..MORE_TRIES {
             if !matches!(answer, Err(rpc::Error { kind: ErrorKind::Rpc(_), .. })) {
                 break;
             }
-            answer = endpoint.ask(call.clone()).await;
+            answer = endpoint.ask(self.logs_call(blocks)).await;
         }
-        let mut logs = self.logs_of_range(endpoint, call, answer, blocks).await?;
+        let mut logs = self.logs_of_range(endpoint, blocks, answer).await?;
         logs.retain(|log| blocks.contains(&log.block));
         Ok(logs)
     }
@@ -147,24 +161,23 @@ impl Source {
             answer = self.endpoint.ask(call.clone()).await;
             if is_refused(&answer) {
                 let number = header.block.number;
-                call = self.logs_call(number, number);
+                call = self.logs_call(&(number..=number));
                 answer = self.endpoint.ask(call.clone()).await;
             }
         }
         self.logs_by_topic(&self.endpoint, &call, answer).await
     }
 
-    /// The logs of a range from the answer to this call.
+    /// The logs of a range from the answer to a call for them.
     pub(super) async fn logs_of_range(
         &self,
         endpoint: &Endpoint,
-        call: &Call,
-        answer: Answer,
         blocks: &RangeInclusive<u64>,
+        answer: Answer,
     ) -> Result<Vec<Log>, CycleError> {
         let (first, last) = blocks.clone().into_inner();
         let logs = if first == last {
-            self.logs_by_topic(endpoint, call, answer).await
+            self.logs_by_topic(endpoint, &self.logs_call(blocks), answer).await
         } else {
             answer.map_err(CycleError::from).and_then(|raw| Ok(chain::logs(&raw)?))
         };
@@ -204,9 +217,9 @@ impl Source {
         Ok(logs)
     }
 
-    pub(super) fn logs_call(&self, first: u64, last: u64) -> Call {
-        let blocks = (chain::hex(first), chain::hex(last));
-        let filter = json!({"address": self.contract, "fromBlock": blocks.0, "toBlock": blocks.1});
+    pub(super) fn logs_call(&self, blocks: &RangeInclusive<u64>) -> Call {
+        let (first, last) = (chain::hex(*blocks.start()), chain::hex(*blocks.end()));
+        let filter = json!({"address": self.contract, "fromBlock": first, "toBlock": last});
         Call { method: Method::GetLogs, params: json!([filter]) }
     }
 

@@ -24,7 +24,7 @@ fn bloom(topics: usize) -> Bloom {
 }
 
 fn candidate(logs: Vec<Log>, near_head: bool, bloom: Bloom) -> Candidate {
-    let fetch = Fetch { blocks: 10..=20, near_head };
+    let fetch = Fetch { blocks: 10..=20, part: 11, near_head };
     let headers = vec![header(10), Header { bloom: Some(bloom), ..header(20) }];
     let (window, count) = (Reading::Unavailable, Reading::Unavailable);
     Candidate::new(RawRange { fetch, headers, logs, window, count }, H160::zero(), false).unwrap()
@@ -50,7 +50,7 @@ fn where_logs_are_missing_every_block_with_logs_is_doubtful() {
 
 #[test]
 fn a_range_without_its_ends_proves_nothing() {
-    let fetch = Fetch { blocks: 10..=20, near_head: false };
+    let fetch = Fetch { blocks: 10..=20, part: 11, near_head: false };
     let (window, count) = (Reading::Unavailable, Reading::Unavailable);
     let raw = RawRange { fetch, headers: vec![header(10)], logs: vec![], window, count };
     assert_eq!(Candidate::new(raw, H160::zero(), false).unwrap_err().0, "no header of block 20");
