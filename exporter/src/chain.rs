@@ -2,6 +2,7 @@
 //!
 //! Pure: parsing and checking only. Knows nothing of the events in the logs.
 
+mod text;
 mod wire;
 
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use web3::ethabi::ethereum_types::Bloom;
 use web3::types::{Bytes, H160, H256};
 
 use crate::rpc::Raw;
+pub use text::Text;
 use wire::{Data, Fixed, Quantity};
 
 /// No block has a number or a time as large as this: a sample of a series would not hold it exactly either.

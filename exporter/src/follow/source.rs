@@ -17,7 +17,7 @@ use super::failure::CycleError;
 use super::head::{chain_call, no_answer};
 use super::trail::Seen;
 use super::verify::{Candidate, ProvenRange, RawRange};
-use crate::chain::{self, BlockRef, Header};
+use crate::chain::{self, BlockRef, Header, Text};
 use crate::plan::{Asked, Fetch};
 use crate::rpc::{self, Answer, Batched, Call, Endpoint, ErrorKind, Method};
 use crate::views::{self, COUNT, WINDOW};
@@ -148,6 +148,7 @@ impl Source {
             return self.read_unbatched(fetch, &numbers).await;
         }
         // Before the others: an exchange that failed as a whole may have asked for too many blocks.
+        let text = text_of(&fetch, of_logs.as_slice());
         let mut logs = Vec::new();
         for part in &parts {
             let answer = of_logs.next().unwrap_or_else(no_answer);
@@ -159,7 +160,7 @@ impl Source {
         let state = answers.split_off(numbers.len());
         let headers = [known, read_headers(answers, &numbers)?].concat();
         let [window, count] = self.state_at_end(state, end, !logs.is_empty())?;
-        Ok(RawRange { fetch, headers, logs, window, count })
+        Ok(RawRange { fetch, headers, logs, text, window, count })
     }
 
     /// Each answer may come from another replica. Close to the head the logs are therefore asked for by the
@@ -185,7 +186,7 @@ impl Source {
         }
         let answers = self.endpoint.send(&self.state_calls(end)).await;
         let [window, count] = self.state_at_end(answers, end, !logs.is_empty())?;
-        Ok(RawRange { fetch, headers, logs, window, count })
+        Ok(RawRange { fetch, headers, logs, text: None, window, count })
     }
 
     /// Finds out what a range was refused for, by asking for its logs alone: of one block, of all, and of
@@ -254,6 +255,14 @@ fn check_chain(answer: Answer, expected: u64) -> Result<(), CycleError> {
         return Ok(());
     }
     Err(CycleError::Unusable(format!("is on chain {chain_id}, expected {expected}")))
+}
+
+/// The text of the logs that are to be asked for again, where it is that of one answer.
+fn text_of(fetch: &Fetch, answers: &[Answer]) -> Option<Text> {
+    match answers {
+        [Ok(raw)] if !fetch.near_head => Text::of(raw),
+        _ => None,
+    }
 }
 
 fn size_of(fetch: &Fetch) -> u64 {

@@ -12,10 +12,11 @@ use std::ops::RangeInclusive;
 use web3::types::{H160, H256, U256};
 
 use super::memory::Blooms;
-use crate::chain::{self, BlockRef, BloomKey, Header, Incomplete, Log};
+use crate::chain::{self, BlockRef, BloomKey, Header, Incomplete, Log, Text};
 use crate::decode::{self, Event, Logged};
 use crate::plan::Fetch;
 use crate::proof::{self, Witness};
+use crate::rpc::Raw;
 
 /// A bloom that hits by chance more often than this proves nothing: at this rate a chain of 2 s a block has
 /// one false alarm in two days at most.
@@ -40,6 +41,8 @@ pub(super) struct RawRange {
     /// Of its first and last block, and near the head of all.
     pub headers: Vec<Header>,
     pub logs: Vec<Log>,
+    /// The logs as they came, where all came in one answer and are to be asked for again.
+    pub text: Option<Text>,
     /// `coordination_window()` at the last block.
     pub window: Reading,
     /// `transaction_count()` at the last block.
@@ -116,6 +119,8 @@ pub(super) struct Candidate {
     /// Those of known events, in log order.
     logs: Vec<Log>,
     answered: usize,
+    /// The first answer.
+    text: Option<Text>,
     /// Blocks with logs of unknown events.
     unknown: BTreeSet<u64>,
     /// Blocks of which logs of another branch came.
@@ -147,6 +152,7 @@ impl Candidate {
             count: raw.count,
             headers: BTreeMap::new(),
             answered: logs.len(),
+            text: raw.text,
             logs: Vec::new(),
             unknown: BTreeSet::new(),
             orphaned: BTreeSet::new(),
@@ -160,9 +166,25 @@ impl Candidate {
         Ok(candidate)
     }
 
+    /// How many logs the first answer had.
+    pub(super) fn answered(&self) -> usize {
+        self.answered
+    }
+
     /// Whether any log of these blocks came so far.
     pub(super) fn has_logs_in(&self, blocks: &RangeInclusive<u64>) -> bool {
         self.logs.iter().any(|log| blocks.contains(&log.block))
+    }
+
+    /// Whether these answers, one after the other, hold the very logs of the first answer, and no more about the range.
+    pub(super) fn is_repeated(&self, answers: &[&Raw]) -> bool {
+        let rest = self.text.as_ref().and_then(|text| text.rest(answers));
+        rest.is_some_and(|rest| rest.iter().all(|log| !self.fetch.blocks.contains(&log.block)))
+    }
+
+    /// Another endpoint answered with the same logs.
+    pub(super) fn record_seconded(&mut self) {
+        self.seconded = true;
     }
 
     /// What a second answer about the range has more is added; `of_another`: it is another endpoint's. Returns whether

@@ -14,7 +14,7 @@ use crate::decode;
 use crate::follow::failure::{CycleError, asked as asked_of};
 use crate::follow::verify::Candidate;
 use crate::plan::{self, Asked, Fetch};
-use crate::rpc::{self, Answer, Call, Endpoint, ErrorKind, Method, Refusal};
+use crate::rpc::{self, Answer, Call, Endpoint, ErrorKind, Method, Raw, Refusal};
 
 /// A second endpoint is not asked for a range in more parts than this: one with a low cap would hold up a first sync.
 const MOST_PARTS: u64 = 4;
@@ -24,6 +24,15 @@ const PARTS_AT_ONCE: usize = 4;
 
 /// A second answer that is refused is asked for so many times more.
 const MORE_TRIES: u32 = 2;
+
+/// What a second answer about a range is.
+#[derive(Debug)]
+enum Again {
+    /// The logs of the first one, word for word.
+    Same,
+    /// Perhaps others.
+    Logs(Vec<Log>),
+}
 
 impl Source {
     /// Asks for the logs of a range once more: another endpoint, where there is one that answers the same, or this one,
@@ -37,8 +46,13 @@ impl Source {
         let is_worth_it = |second: &&Second| fetch.part.div_ceil(second.size) <= MOST_PARTS;
         let second = self.second.as_ref().filter(is_worth_it);
         if let Some(Second { endpoint, size }) = second {
-            let (became, settled) = match self.logs_in_parts(endpoint, fetch.blocks.clone(), *size).await {
-                Ok(logs) => {
+            let parts = plan::split(fetch.blocks.clone(), *size);
+            let (became, settled) = match self.second_answer(endpoint, &parts, candidate).await {
+                Ok(Again::Same) => {
+                    candidate.record_seconded();
+                    (Asked::Answered { size: size_of(fetch), logs: candidate.answered() }, true)
+                }
+                Ok(Again::Logs(logs)) => {
                     let became = Asked::Answered { size: size_of(fetch), logs: logs.len() };
                     (became, !candidate.add_second(logs, true)?)
                 }
@@ -54,8 +68,11 @@ impl Source {
         }
         let mut pieces = 2;
         loop {
-            let logs = self.logs_again(fetch, pieces, candidate).await?;
-            if !candidate.add_second(logs, false)? || pieces > fetch.part {
+            let has_more = match self.logs_again(fetch, pieces, candidate).await? {
+                Again::Same => false,
+                Again::Logs(logs) => candidate.add_second(logs, false)?,
+            };
+            if !has_more || pieces > fetch.part {
                 return Ok(asked);
             }
             asked = Some((self.endpoint.index, Asked::TooLarge { size: fetch.part }));
@@ -70,7 +87,7 @@ impl Source {
         fetch: &Fetch,
         pieces: u64,
         candidate: &Candidate,
-    ) -> Result<Vec<Log>, CycleError> {
+    ) -> Result<Again, CycleError> {
         let again = |beyond: u64| -> Vec<_> {
             let split = |part: RangeInclusive<u64>| {
                 let (first, last) = part.clone().into_inner();
@@ -82,12 +99,30 @@ impl Source {
             };
             fetch.parts().into_iter().flat_map(split).collect()
         };
-        match self.logs_of_all(&self.endpoint, &again(1)).await {
+        match self.second_answer(&self.endpoint, &again(1), candidate).await {
             Err(CycleError::Range { error, .. }) if !error.kind.is_endpoint_failure() => {
-                self.logs_of_all(&self.endpoint, &again(0)).await
+                self.second_answer(&self.endpoint, &again(0), candidate).await
             }
-            logs => logs,
+            again => again,
         }
+    }
+
+    /// The logs of these ranges, unless their text shows that they are those of the first answer.
+    async fn second_answer(
+        &self,
+        endpoint: &Endpoint,
+        ranges: &[RangeInclusive<u64>],
+        candidate: &Candidate,
+    ) -> Result<Again, CycleError> {
+        if ranges.len() > PARTS_AT_ONCE {
+            return Ok(Again::Logs(self.logs_of_all(endpoint, ranges).await?));
+        }
+        let answers = endpoint.send(&self.logs_calls(ranges)).await;
+        let texts: Option<Vec<&Raw>> = answers.iter().map(|answer| answer.as_ref().ok()).collect();
+        if texts.is_some_and(|texts| candidate.is_repeated(&texts)) {
+            return Ok(Again::Same);
+        }
+        Ok(Again::Logs(self.logs_of_answers(endpoint, ranges, answers).await?))
     }
 
     /// The logs of the contract in these blocks as an endpoint has them, in log order.
@@ -121,11 +156,21 @@ impl Source {
     ) -> Result<Vec<Log>, CycleError> {
         let mut logs = Vec::new();
         for ranges in ranges.chunks(PARTS_AT_ONCE) {
-            let calls: Vec<_> = ranges.iter().map(|blocks| self.logs_call(blocks)).collect();
-            let answers = endpoint.send(&calls).await;
-            for (blocks, answer) in ranges.iter().zip(answers) {
-                logs.extend(self.logs_of_part(endpoint, blocks, answer).await?);
-            }
+            let answers = endpoint.send(&self.logs_calls(ranges)).await;
+            logs.extend(self.logs_of_answers(endpoint, ranges, answers).await?);
+        }
+        Ok(logs)
+    }
+
+    async fn logs_of_answers(
+        &self,
+        endpoint: &Endpoint,
+        ranges: &[RangeInclusive<u64>],
+        answers: Vec<Answer>,
+    ) -> Result<Vec<Log>, CycleError> {
+        let mut logs = Vec::new();
+        for (blocks, answer) in ranges.iter().zip(answers) {
+            logs.extend(self.logs_of_part(endpoint, blocks, answer).await?);
         }
         Ok(logs)
     }
@@ -215,6 +260,10 @@ impl Source {
             }
         }
         Ok(logs)
+    }
+
+    fn logs_calls(&self, ranges: &[RangeInclusive<u64>]) -> Vec<Call> {
+        ranges.iter().map(|blocks| self.logs_call(blocks)).collect()
     }
 
     pub(super) fn logs_call(&self, blocks: &RangeInclusive<u64>) -> Call {

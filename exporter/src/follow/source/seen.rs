@@ -41,7 +41,7 @@ impl Source {
             None => self.state_at_end(state, end, !logs.is_empty())?,
         };
         let headers = blocks.iter().map(Seen::header).collect();
-        Ok(Some(RawRange { fetch: fetch.clone(), headers, logs, window, count }))
+        Ok(Some(RawRange { fetch: fetch.clone(), headers, logs, text: None, window, count }))
     }
 
     /// The blocks of a range, if all of them are known.

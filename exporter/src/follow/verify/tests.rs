@@ -27,7 +27,7 @@ fn candidate(logs: Vec<Log>, near_head: bool, bloom: Bloom) -> Candidate {
     let fetch = Fetch { blocks: 10..=20, part: 11, near_head };
     let headers = vec![header(10), Header { bloom: Some(bloom), ..header(20) }];
     let (window, count) = (Reading::Unavailable, Reading::Unavailable);
-    Candidate::new(RawRange { fetch, headers, logs, window, count }, H160::zero(), false).unwrap()
+    Candidate::new(RawRange { fetch, headers, logs, text: None, window, count }, H160::zero(), false).unwrap()
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn where_logs_are_missing_every_block_with_logs_is_doubtful() {
 fn a_range_without_its_ends_proves_nothing() {
     let fetch = Fetch { blocks: 10..=20, part: 11, near_head: false };
     let (window, count) = (Reading::Unavailable, Reading::Unavailable);
-    let raw = RawRange { fetch, headers: vec![header(10)], logs: vec![], window, count };
+    let raw = RawRange { fetch, headers: vec![header(10)], logs: vec![], text: None, window, count };
     assert_eq!(Candidate::new(raw, H160::zero(), false).unwrap_err().0, "no header of block 20");
 }
 
