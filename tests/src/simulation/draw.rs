@@ -52,7 +52,7 @@ pub(super) fn plan(seed: u64) -> Plan {
             &[Variant::Simple, Variant::Simple, Variant::Buffer, Variant::Buffer, Variant::Mixed],
             &mut rng,
         ),
-        buffered_per_hour: *pick(&[60, 300, 1200, 3600], &mut rng),
+        buffered_per_hour: *pick(&[12, 60, 300, 1200, 3600], &mut rng),
         incidents_per_day: 60,
         steady_window: true,
         log_timestamps: rng.random(),
