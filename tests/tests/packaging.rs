@@ -194,6 +194,7 @@ fn is_a_debian_package(package: &Path, root: &Path) {
             "packaging/completions/tesseract-exporter.bash",
         ),
         ("usr/share/zsh/vendor-completions/_tesseract-exporter", "packaging/completions/_tesseract-exporter"),
+        ("usr/share/doc/tesseract-exporter/copyright", "packaging/copyright"),
         ("usr/share/tesseract-exporter/rules/tesseract.alerts.yml", "rules/tesseract.alerts.yml"),
     ] {
         assert!(fs::read_to_string(root.join(installed)).unwrap() == read(source), "{installed}");
@@ -204,8 +205,6 @@ fn is_a_debian_package(package: &Path, root: &Path) {
     let page =
         must(Command::new("gunzip").arg("-c").arg(root.join("usr/share/man/man1/tesseract-exporter.1.gz")));
     assert_eq!(page, read("packaging/tesseract-exporter.1"));
-    let copyright = fs::read_to_string(root.join("usr/share/doc/tesseract-exporter/copyright")).unwrap();
-    assert!(copyright.contains("Apache License"), "{copyright}");
 }
 
 fn is_a_bill_of_materials(bill: &str) {
