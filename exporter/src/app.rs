@@ -77,7 +77,9 @@ async fn run(
     let mut networks = Networks::new(config.state_dir, bars);
     networks.set(config.networks);
     let reload = web::Reload { successful: true, last_success: SystemTime::now() };
-    let (follow, followed) = watch::channel(web::Followed { sources: networks.sources(), reload });
+    let sources = networks.sources();
+    let (follow, followed) =
+        watch::channel(web::Followed { sources, grafana_url: config.grafana_url, reload });
     let access = Arc::new(access);
     let (stop, stopped) = watch::channel(false);
     let site = web::Site {
@@ -108,12 +110,7 @@ async fn run(
             read = ended(&mut reading) => {
                 reading = None;
                 let read = read.unwrap_or_else(|error| Err(format!("reading it failed: {error}")));
-                let reload = apply(&mut networks, &config.source, read);
-                follow.send_modify(|followed| {
-                    followed.sources = networks.sources();
-                    followed.reload.successful = reload.is_some();
-                    followed.reload.last_success = reload.unwrap_or(followed.reload.last_success);
-                });
+                apply(&mut networks, &follow, &config.source, read);
             }
         }
     }
@@ -161,20 +158,27 @@ fn read_again(
     Ok(config)
 }
 
-/// Takes a configuration over, or logs why not; returns when it was taken over.
-fn apply(networks: &mut Networks, source: &Source, read: Result<Config, String>) -> Option<SystemTime> {
+/// Takes a configuration over, or logs why not.
+fn apply(
+    networks: &mut Networks,
+    follow: &watch::Sender<web::Followed>,
+    source: &Source,
+    read: Result<Config, String>,
+) {
     match read {
         Ok(config) => {
             let Changes { started, stopped, changed, unchanged } = networks.set(config.networks);
+            let reload = web::Reload { successful: true, last_success: SystemTime::now() };
+            let sources = networks.sources();
+            follow.send_replace(web::Followed { sources, grafana_url: config.grafana_url, reload });
             tracing::info!(configuration = %source, started = started.join(", "), stopped = stopped.join(", "),
                 changed = changed.join(", "), unchanged, "SIGHUP: the configuration was reread");
-            Some(SystemTime::now())
         }
         Err(mistakes) => {
+            follow.send_modify(|followed| followed.reload.successful = false);
             for mistake in mistakes.lines() {
                 tracing::error!(mistake, "SIGHUP: the configuration is refused, the last one stays");
             }
-            None
         }
     }
 }

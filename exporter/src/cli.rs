@@ -141,7 +141,8 @@ fn variables() -> String {
 
 /// What to write instead, for mistakes that are often made; of a flag only its name is shown.
 fn hint(error: &clap::Error, args: impl Iterator<Item = String>) -> Option<String> {
-    if !matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand) {
+    use ErrorKind::{ArgumentConflict, InvalidSubcommand, UnknownArgument};
+    if !matches!(error.kind(), UnknownArgument | InvalidSubcommand | ArgumentConflict) {
         return None;
     }
     let command = Cli::command();
@@ -157,6 +158,7 @@ fn hint(error: &clap::Error, args: impl Iterator<Item = String>) -> Option<Strin
         return Some(format!("unexpected flag {written}, expected --{flag}"));
     }
     match error.get(ContextKind::InvalidSubcommand).or_else(|| error.get(ContextKind::InvalidArg))? {
+        ContextValue::String(arg) if command.find_subcommand(arg).is_some() => None,
         ContextValue::String(arg) if !arg.starts_with('-') && !arg.contains("://") => {
             Some(format!("unexpected argument {arg:?}, expected a configuration file as --config.file=FILE"))
         }

@@ -47,6 +47,8 @@ mod defaults {
 pub struct Config {
     /// Where snapshots are kept between restarts.
     pub state_dir: Option<PathBuf>,
+    /// Grafana, for links to its dashboards, without a slash at its end.
+    pub grafana_url: Option<String>,
     /// At least one, with unique names.
     pub networks: Vec<Network>,
     /// Where all of it was read.

@@ -58,6 +58,8 @@ pub struct Site {
 pub struct Followed {
     /// In the order of the configuration.
     pub sources: Vec<Source>,
+    /// Grafana without a slash at its end, where the pages are to link to its dashboards.
+    pub grafana_url: Option<String>,
     /// How the last reading of the configuration went.
     pub reload: Reload,
 }
@@ -154,7 +156,8 @@ impl Server {
         let network = path.strip_prefix("/networks/").and_then(|name| {
             let views = self.views();
             let view = views.iter().find(|view| view.snapshot.network == name)?;
-            Some(pages::network(view, refresh, SystemTime::now()))
+            let grafana = self.site.followed.borrow().grafana_url.clone();
+            Some(pages::network(view, grafana.as_deref(), refresh, SystemTime::now()))
         });
         match network.or_else(|| path.strip_prefix("/runbooks/").and_then(pages::runbook)) {
             Some(page) => html(StatusCode::OK, page),

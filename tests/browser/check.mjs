@@ -13,6 +13,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { text } from "node:stream/consumers";
 
+import { FLAGS } from "./flags.mjs";
+
 const [output] = process.argv.slice(2);
 const pages = JSON.parse(await text(process.stdin));
 const axe = await readFile(fileURLToPath(import.meta.resolve("axe-core")), "utf8");
@@ -20,19 +22,7 @@ const profile = await mkdtemp(join(tmpdir(), "pages-"));
 
 const browser = spawn(
   process.env.CHROMIUM ?? "chromium",
-  [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--remote-debugging-pipe",
-    `--user-data-dir=${profile}`,
-  ],
+  [...FLAGS, "--remote-debugging-pipe", `--user-data-dir=${profile}`],
   { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"] },
 );
 const ended = new Promise((resolve) => browser.once("exit", resolve));

@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
+import { FLAGS } from "../browser/flags.mjs";
+
 /** Draws a page that needs no network with Chromium, and saves it as a PNG. */
 export async function screenshot(html, output, width, height, chromium) {
   const scratch = await mkdtemp(join(tmpdir(), "dashboard-preview-"));
@@ -15,15 +17,7 @@ export async function screenshot(html, output, width, height, chromium) {
     await promisify(execFile)(
       chromium,
       [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--hide-scrollbars",
+        ...FLAGS,
         `--user-data-dir=${join(scratch, "profile")}`,
         `--window-size=${width},${height}`,
         "--virtual-time-budget=2000",

@@ -236,6 +236,7 @@ async fn a_wrong_command_line() {
         ("flag_one_dash", &["-config.file=sesame"]),
         ("flag_one_dash_apart", &["-config.file", "sesame"]),
         ("bare_argument", &["other.yml"]),
+        ("bare_argument_to_check", &["--config.check", "other.yml"]),
         ("bare_url", &["https://host.example/sesame"]),
         ("flag_listen_address", &["--web.listen-address=8000"]),
         ("flag_telemetry_path", &["--web.telemetry-path=/health"]),

@@ -1,14 +1,17 @@
-//! The demo shows live figures of all its networks on a terminal of 80 columns, and ends cleanly.
+//! The demo shows live figures of all its networks on a terminal of 80 columns, prints addresses that answer, and ends
+//! cleanly.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tesseract_tests::demo::{Demo, networks, table};
+use tesseract_tests::http::get;
 use tesseract_tests::process::binary;
 use tesseract_tests::sim::{Chain, Sim};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::{interval, timeout};
 
@@ -82,6 +85,57 @@ async fn on_a_terminal_it_fits_80_columns_and_ctrl_c_ends_it() {
         assert!(line.chars().count() < 80, "{} columns: {line:?}", line.chars().count());
     }
     assert!(std::fs::read_to_string(log).unwrap().contains("\"stopped\""), "the log stays: {log}");
+}
+
+/// With what is installed: Debian's Prometheus has other pages than the project's own.
+#[tokio::test]
+async fn every_address_that_it_prints_answers() {
+    for server in ["prometheus", "prometheus-alertmanager"] {
+        if Command::new(server).arg("--version").output().await.is_err() {
+            eprintln!("skipped: no {server} here; tests/setup installs it");
+            return;
+        }
+    }
+    binary();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"))
+        .args(["--port=0", "--stack", "--prometheus-port=0", "--alertmanager-port=0"])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut printed = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let (mut addresses, mut replies) = (Vec::new(), Vec::new());
+    timeout(Duration::from_secs(120), async {
+        loop {
+            let line = printed.next_line().await.unwrap().expect("it goes on until Ctrl-C");
+            addresses
+                .extend(line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned));
+            if line == "Ctrl-C ends it." {
+                break;
+            }
+        }
+        for address in addresses {
+            let mut reply = get(&address, &[]).await.unwrap();
+            let server = address.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+            // One for where its pages are, one for the slash that is missing.
+            for _ in 0..2 {
+                if let Some(place) = reply.headers.get("location") {
+                    reply = get(&format!("{server}{}", place.to_str().unwrap()), &[]).await.unwrap();
+                }
+            }
+            replies.push((address, reply.status));
+        }
+        let pid = demo.id().and_then(|id| Pid::from_raw(id.try_into().unwrap())).unwrap();
+        kill_process(pid, Signal::INT).unwrap();
+        while printed.next_line().await.unwrap().is_some() {}
+        assert!(demo.wait().await.unwrap().success());
+    })
+    .await
+    .unwrap();
+    assert_eq!(replies.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [200; 5], "{replies:?}");
+    for (address, _) in &replies {
+        assert!(get(address, &[]).await.is_err(), "{address} answers still");
+    }
 }
 
 /// The compose demo names contracts that the simulated chain derives from its seed.

@@ -1,10 +1,12 @@
-//! What is shipped beside the binary, held to the program and the sources it speaks of. Builds no package and installs
-//! nothing.
+//! What is shipped beside the binary, held to the program and the sources it speaks of; and a release, packed as a real
+//! one is, but of the binary that the tests have. Installs nothing.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Command, Output};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tesseract_tests::process::{Launch, binary};
@@ -109,7 +111,6 @@ fn what_the_debian_package_takes_exists() {
     assert!(sources.len() > 10, "{sources:?}");
 }
 
-/// The other steps take minutes, and are run by hand: see the script.
 #[test]
 fn a_release_is_of_one_version() {
     let check = |tag: &str| run(Command::new("packaging/release").args([tag, "check"]));
@@ -125,6 +126,123 @@ fn a_release_is_of_one_version() {
     let workflow: serde_yaml::Value = serde_yaml::from_str(&read(".github/workflows/release.yml")).unwrap();
     let steps = workflow["jobs"]["release"]["steps"].as_sequence().unwrap();
     assert!(steps.iter().any(|step| step["run"] == "packaging/release \"$GITHUB_REF_NAME\""), "{steps:?}");
+}
+
+/// All steps but `build`, which is one line of cargo and takes minutes, and `image`, which is the stack's affair.
+#[test]
+fn a_release_is_packed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (target, dist) = (directory.path().join("target"), directory.path().join("dist"));
+    let tools = format!("{ROOT}/target/tools/bin:{}", std::env::var("PATH").unwrap());
+    for tool in ["cargo-deb", "cargo-cyclonedx"] {
+        if Command::new(tool).arg("--help").env("PATH", &tools).output().is_err() {
+            eprintln!("skipped: no {tool} here; tests/setup installs it");
+            return;
+        }
+    }
+    // Where a release build would be, and stripped as one.
+    fs::create_dir_all(target.join("release")).unwrap();
+    let stripped = target.join("release/tesseract-exporter");
+    must(Command::new("strip").arg(binary()).arg("-o").arg(&stripped));
+
+    let version = env!("CARGO_PKG_VERSION");
+    let steps = ["archive", "package", "sbom", "checksums"];
+    must(
+        Command::new("packaging/release")
+            .arg(format!("v{version}"))
+            .args(steps)
+            .env("CARGO_TARGET_DIR", &target)
+            .env("DIST", &dist)
+            .env("PATH", &tools),
+    );
+
+    must(Command::new("sh").args(["-c", "cd \"$0\" && sha256sum --check --strict SHA256SUMS"]).arg(&dist));
+    let mut made: Vec<_> =
+        fs::read_dir(&dist).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+    made.sort_unstable();
+    assert_eq!(fs::read_to_string(dist.join("SHA256SUMS")).unwrap().lines().count(), 3, "{made:?}");
+    let [_, archive, bill, package] = &made[..] else { panic!("{made:?}") };
+
+    let name = archive.strip_suffix(".tar.gz").unwrap();
+    must(Command::new("tar").arg("-xzf").arg(dist.join(archive)).arg("-C").arg(directory.path()));
+    let unpacked = directory.path().join(name);
+    is_the_program(&unpacked.join("tesseract-exporter"));
+    assert!(unpacked.join("rules/tesseract.alerts.yml").exists());
+    is_a_bill_of_materials(&fs::read_to_string(dist.join(bill)).unwrap());
+    is_a_debian_package(&dist.join(package), &directory.path().join("root"));
+}
+
+fn is_a_debian_package(package: &Path, root: &Path) {
+    if Command::new("dpkg-deb").arg("--version").output().is_err() {
+        eprintln!("not looked into: no dpkg-deb here");
+        return;
+    }
+    let field = |name| must(Command::new("dpkg-deb").arg("--field").arg(package).arg(name));
+    assert_eq!(field("Package"), "tesseract-exporter\n");
+    assert_eq!(field("Version"), concat!(env!("CARGO_PKG_VERSION"), "-1\n"));
+    assert!(field("Depends").contains("libc6 (>="), "{}", field("Depends"));
+    let conffiles = must(Command::new("dpkg-deb").arg("--info").arg(package).arg("conffiles"));
+    assert_eq!(conffiles, "/etc/default/tesseract-exporter\n");
+
+    must(Command::new("dpkg-deb").arg("--extract").arg(package).arg(root));
+    is_the_program(&root.join("usr/bin/tesseract-exporter"));
+    for (installed, source) in [
+        ("usr/lib/systemd/system/tesseract-exporter.service", "packaging/tesseract-exporter.service"),
+        ("etc/default/tesseract-exporter", "packaging/tesseract-exporter.default"),
+        (
+            "usr/share/bash-completion/completions/tesseract-exporter",
+            "packaging/completions/tesseract-exporter.bash",
+        ),
+        ("usr/share/zsh/vendor-completions/_tesseract-exporter", "packaging/completions/_tesseract-exporter"),
+        ("usr/share/doc/tesseract-exporter/copyright", "packaging/copyright"),
+        ("usr/share/tesseract-exporter/rules/tesseract.alerts.yml", "rules/tesseract.alerts.yml"),
+    ] {
+        assert!(fs::read_to_string(root.join(installed)).unwrap() == read(source), "{installed}");
+    }
+    // It may hold secrets.
+    let mode = fs::metadata(root.join("etc/default/tesseract-exporter")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let page =
+        must(Command::new("gunzip").arg("-c").arg(root.join("usr/share/man/man1/tesseract-exporter.1.gz")));
+    assert_eq!(page, read("packaging/tesseract-exporter.1"));
+}
+
+fn is_a_bill_of_materials(bill: &str) {
+    let python = format!("{ROOT}/target/venv/bin/python");
+    if fs::exists(&python).unwrap() {
+        let mut check = Command::new(python);
+        let mut check =
+            check.arg(format!("{ROOT}/tests/sbom_check.py")).stdin(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut check.stdin.take().unwrap(), bill.as_bytes()).unwrap();
+        assert!(check.wait().unwrap().success());
+    } else {
+        eprintln!("not held to the schema: no target/venv here; tests/setup makes it");
+    }
+    // Where it was made is nobody's affair.
+    assert!(!bill.contains("file:"), "{bill}");
+    let bill: Value = serde_json::from_str(bill).unwrap();
+    let members = |key: &str, name: &str| -> BTreeSet<String> {
+        bill[key].as_array().unwrap().iter().map(|it| it[name].as_str().unwrap().to_owned()).collect()
+    };
+    let names = members("components", "name");
+    assert!(["hyper", "web3", "zstd-sys"].iter().all(|used| names.contains(*used)), "{names:?}");
+    // Of the tests alone, and an optional one that nothing uses.
+    assert!(["tempfile", "tesseract-tests", "proptest"].iter().all(|it| !names.contains(*it)), "{names:?}");
+    let mut known = members("components", "bom-ref");
+    known.insert(bill["metadata"]["component"]["bom-ref"].as_str().unwrap().to_owned());
+    assert_eq!(members("dependencies", "ref"), known);
+}
+
+fn is_the_program(path: &Path) {
+    let said = must(Command::new(path).arg("--version"));
+    assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
+}
+
+/// What it printed; it must succeed.
+fn must(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// The flags or variables in a text: whatever begins like this and goes on in the characters of names.

@@ -93,8 +93,9 @@ async fn networks_come_and_go_and_those_that_stay_never_notice() {
     let (code, ids) = (rig.asked(0, "eth_getCode"), rig.asked(0, "eth_chainId"));
 
     rig.sim.advance(5);
-    // Another order, one gone, one new.
-    reload(&exporter, &rig.config(&[("c", &c, ""), ("a", &a, "")]));
+    // Another order, one gone, one new; and a place to link to.
+    let config = rig.config(&[("c", &c, ""), ("a", &a, "")]);
+    reload(&exporter, &format!("grafana_url: https://grafana.example\n{config}"));
     let head = rig.sim.head();
     let mut last = before.clone();
     let unchanged = |now: &Series| {
@@ -112,6 +113,7 @@ async fn networks_come_and_go_and_those_that_stay_never_notice() {
     assert_eq!(after.of("b"), Series::default(), "the series of a network that is gone are gone");
     assert_eq!(after.get(SUCCESSFUL), Some(1.0));
     assert!(after.get(TIMESTAMP) > before.get(TIMESTAMP), "{after}");
+    assert!(exporter.get("/").await.text().contains("https://grafana.example/d/tesseract-overview"));
     // A task that begins asks where the history begins; this one did not begin again.
     assert_eq!(rig.asked(0, "eth_getCode"), code);
     assert_eq!(exporter.log().iter().filter(|line| line.contains("resuming")).count(), 0);

@@ -13,6 +13,7 @@ impl Config {
     pub fn describe(&self) -> String {
         let shown = Shown {
             state_dir: self.state_dir.as_deref(),
+            grafana_url: self.grafana_url.as_deref(),
             networks: self.networks.iter().map(ShownNetwork::new).collect(),
         };
         serde_yaml::to_string(&shown).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
@@ -23,6 +24,8 @@ impl Config {
 struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     state_dir: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grafana_url: Option<&'a str>,
     networks: Vec<ShownNetwork<'a>>,
 }
 

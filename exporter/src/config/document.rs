@@ -20,8 +20,9 @@ const MOST_HEADERS: usize = 100;
 pub(super) fn read(root: &Node, file: &Path, env: &Variables) -> Result<Config, Vec<Found>> {
     let dir = file.parent().unwrap_or(Path::new(""));
     let mut reader = Reader { dir, env, used: HashSet::new(), findings: Findings::default() };
-    let config = reader.config(root).map(|(state_dir, networks)| Config {
+    let config = reader.config(root).map(|(state_dir, grafana_url, networks)| Config {
         state_dir,
+        grafana_url,
         networks,
         source: Source::File(file.to_owned()),
         unused_variables: environment::set(env)
@@ -44,9 +45,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn config(&mut self, root: &Node) -> Option<(Option<PathBuf>, Vec<Network>)> {
-        let fields = self.findings.mapping(root, &Location::default(), &["state_dir", "networks"])?;
+    fn config(&mut self, root: &Node) -> Option<(Option<PathBuf>, Option<String>, Vec<Network>)> {
+        const KEYS: [&str; 3] = ["state_dir", "grafana_url", "networks"];
+        let fields = self.findings.mapping(root, &Location::default(), &KEYS)?;
         let state_dir = self.optional(&fields, "state_dir", value::path);
+        let grafana_url = self.optional(&fields, "grafana_url", value::grafana);
         let (location, node) = self.present(&fields, "networks", "a list of one or more networks")?;
         let entries = self.findings.list(node, location, "one or more networks");
         let mut names = HashMap::new();
@@ -54,7 +57,7 @@ impl Reader<'_> {
         for (index, node) in entries.iter().enumerate() {
             networks.extend(self.network(node, &location.element(index), &mut names));
         }
-        Some((state_dir.map(|it| self.dir.join(it)), networks))
+        Some((state_dir.map(|it| self.dir.join(it)), grafana_url, networks))
     }
 
     fn network(

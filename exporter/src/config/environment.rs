@@ -11,7 +11,7 @@ pub type Variables = BTreeMap<String, String>;
 const PREFIX: &str = "TESSERACT_";
 
 /// Every variable that describes a network, and what it is.
-pub const VARIABLES: [(&str, &str); 10] = [
+pub const VARIABLES: [(&str, &str); 11] = [
     ("TESSERACT_RPC_URL", "RPC URL, or several separated by commas, in order of preference"),
     ("TESSERACT_CONTRACT", "address of the contract"),
     ("TESSERACT_NETWORK", "value of the `network` label [default: default]"),
@@ -21,6 +21,7 @@ pub const VARIABLES: [(&str, &str); 10] = [
     ("TESSERACT_STATE_DIR", "where progress is saved, so that a restart resumes"),
     ("TESSERACT_EXPECTED_OWNER", "who should own the contract"),
     ("TESSERACT_EXPLORER_URL", "block explorer, for links"),
+    ("TESSERACT_GRAFANA_URL", "Grafana, for links to its dashboards"),
     ("TESSERACT_POLL_INTERVAL", "how often the head is asked for [default: 2s]"),
 ];
 
@@ -80,6 +81,7 @@ impl Reader<'_> {
         let state_dir = self.optional("TESSERACT_STATE_DIR", value::path);
         let expected_owner = self.optional("TESSERACT_EXPECTED_OWNER", value::address);
         let explorer_url = self.optional("TESSERACT_EXPLORER_URL", value::explorer);
+        let grafana_url = self.optional("TESSERACT_GRAFANA_URL", value::grafana);
         let poll_interval = self.optional("TESSERACT_POLL_INTERVAL", value::poll_interval);
         let network = Network {
             name: name.unwrap_or_else(|| "default".to_owned()),
@@ -96,7 +98,7 @@ impl Reader<'_> {
             authorities: None,
         };
         let source = Source::Environment;
-        Some(Config { state_dir, networks: vec![network], source, unused_variables: Vec::new() })
+        Some(Config { state_dir, grafana_url, networks: vec![network], source, unused_variables: Vec::new() })
     }
 
     fn required<T>(&mut self, name: &str, parse: impl Fn(&Written) -> Result<T, String>) -> Option<T> {

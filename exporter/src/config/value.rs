@@ -206,12 +206,21 @@ pub(super) fn header(written: &Written) -> Result<Secret, String> {
         .map_err(|_| "has control characters, expected a header's value on one line".to_owned())
 }
 
-/// The URL of a block explorer, without a slash at its end. It is shown in links, so it may hold no secret; not
-/// quoted, as it may be one that was meant for elsewhere.
+/// The URL of a block explorer, for links.
 pub(super) fn explorer(written: &Written) -> Result<String, String> {
-    const EXPECTED: &str = "is not a block explorer's URL, expected one like https://sepolia.etherscan.io";
+    shown_url(written, "is not a block explorer's URL, expected one like https://sepolia.etherscan.io")
+}
+
+/// The URL of Grafana, for links.
+pub(super) fn grafana(written: &Written) -> Result<String, String> {
+    shown_url(written, "is not Grafana's URL, expected one like https://grafana.example")
+}
+
+/// A URL without a slash at its end. It is shown in links, so it may hold no secret; not quoted, as it may be one that
+/// was meant for elsewhere.
+fn shown_url(written: &Written, expected: &str) -> Result<String, String> {
     let text = written.text()?;
-    let endpoint = endpoint(written).map_err(|_| EXPECTED)?;
+    let endpoint = endpoint(written).map_err(|_| expected)?;
     if !endpoint.headers.is_empty() {
         return Err("has a user part, expected none: the URL is shown in links".to_owned());
     }

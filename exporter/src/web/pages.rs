@@ -104,8 +104,8 @@ fn state_line(state: &State, root: &str) -> Markup {
     }
 }
 
-/// A link that tells the explorer nothing of where it stood.
-pub(super) fn explorer_link(to: &str, text: &Markup) -> Markup {
+/// A link to elsewhere that tells nothing there of where it stood.
+pub(super) fn outside_link(to: &str, text: &Markup) -> Markup {
     html! { a href=(to) rel="noreferrer" { (text) } }
 }
 

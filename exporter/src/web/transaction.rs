@@ -12,7 +12,7 @@ use serde::Serialize;
 use web3::types::{H256, U256};
 
 use super::life::{Event, Kind, Life, Status, find};
-use super::pages::{Page, Refresh, badge, explorer_link};
+use super::pages::{Page, Refresh, badge, outside_link};
 use super::state::Level;
 use super::words::{count, duration, relative, unix_seconds, utc, utc_wide};
 use super::{Answer, answer, html, text};
@@ -130,7 +130,7 @@ fn row(event: &Event, now: u64) -> Markup {
             td.none[event.block.is_none()] data-label="Block" { @if let Some(block) = event.block { (count(block)) } @else { "–" } }
             td.full.none[event.tx_hash.is_none()] data-label="Ethereum transaction" {
                 @match (&event.tx_hash, &event.explorer) {
-                    (Some(hash), Some(link)) => (explorer_link(link, &html! { code { (hash) } })),
+                    (Some(hash), Some(link)) => (outside_link(link, &html! { code { (hash) } })),
                     (Some(hash), None) => code { (hash) },
                     (None, _) => "–",
                 }

@@ -29,6 +29,27 @@ async fn the_home_page_says_how_each_network_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_link_to_dashboards_where_grafana_is_known() {
+    let server = Server::start([well("base")]).await;
+    for path in ["/", "/networks/base"] {
+        assert!(!server.ask("GET", path, "").body.contains("Grafana"), "{path}");
+    }
+    server
+        .follow
+        .send_modify(|followed| followed.grafana_url = Some("https://grafana.example/sub".to_owned()));
+    for (path, links) in [
+        ("/", &["/d/tesseract-overview", "/d/tesseract-exporter"][..]),
+        ("/networks/base", &["/d/tesseract-overview?var-network=base"]),
+    ] {
+        let page = server.ask("GET", path, "").body;
+        for link in links {
+            let link = format!("<a href=\"https://grafana.example/sub{link}\" rel=\"noreferrer\">");
+            assert!(page.contains(&link), "{link} in {page}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_not_used_has_its_reason() {
     let stats = |healthy, problem: Option<&str>| EndpointStats {
         healthy,

@@ -19,6 +19,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) access: Arc<Access>,
     feeds: Vec<watch::Sender<Arc<Snapshot>>>,
+    pub(crate) follow: watch::Sender<Followed>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) task: JoinHandle<()>,
 }
@@ -40,15 +41,16 @@ impl Server {
             feed: feed.subscribe(),
             progress: watch::channel(None).1,
         };
-        let followed = Followed { sources: feeds.iter().map(source).collect(), reload };
+        let followed = Followed { sources: feeds.iter().map(source).collect(), grafana_url: None, reload };
+        let (follow, followed) = watch::channel(followed);
         let site = Site {
-            followed: watch::channel(followed).1,
+            followed,
             telemetry_path: "/metrics".into(),
             build: Build { version: "1.2.3", revision: "abcdef", rustc: "1.95.0" },
             access: Arc::clone(&access),
         };
         let task = tokio::spawn(serve(listener, site, shutdown));
-        Self { address, access, feeds, stop, task }
+        Self { address, access, feeds, follow, stop, task }
     }
 
     pub(crate) fn change(&self, network: &str, change: impl FnOnce(&mut Snapshot)) {

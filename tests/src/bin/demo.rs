@@ -94,7 +94,7 @@ async fn run(options: &Options) -> Result<(), String> {
     result.and(demo.stop().await)
 }
 
-/// What to open, what the figures are, and how to end it; within 80 columns, but for a long path.
+/// What to open, what the figures are, and how to end it; within 80 columns, but for long paths and addresses.
 fn introduction(url: &str, log: &Path, stack: Option<&Stack>) -> String {
     let mut text = format!(
         "
@@ -105,11 +105,11 @@ fn introduction(url: &str, log: &Path, stack: Option<&Stack>) -> String {
     );
     if let Some(stack) = stack {
         let (prometheus, alertmanager) = (stack.prometheus_url(), stack.alertmanager_url());
-        // Not the page of Alertmanager: Debian's has none.
+        // Debian's Alertmanager has no page, and its Prometheus none at /alerts.
         text += &format!(
             "
-  {prometheus}/graph?g0.expr=tesseract_transactions_pending&g0.tab=0
-  {prometheus}/alerts
+  {prometheus}/graph?g0.expr=tesseract_transactions_pending&g0.tab=0&g0.range_input=5m
+  {prometheus}/graph?g0.expr=ALERTS&g0.tab=1
   amtool --alertmanager.url={alertmanager} alert
 "
         );

@@ -72,7 +72,7 @@ async fn start_exporter() -> (watch::Sender<bool>, SocketAddr) {
     let sources = fixture::networks().into_iter().map(source).collect();
     let reload = Reload { successful: true, last_success: SystemTime::now() };
     let site = Site {
-        followed: watch::channel(Followed { sources, reload }).1,
+        followed: watch::channel(Followed { sources, grafana_url: None, reload }).1,
         telemetry_path: "/metrics".into(),
         build: fixture::BUILD,
         access: Arc::new(Access::open()),

@@ -118,8 +118,9 @@ async fn start_exporter() -> (watch::Sender<bool>, SocketAddr) {
         progress: watch::channel(progress).1,
     };
     let sources = fixture::networks().into_iter().map(source).collect();
+    let grafana_url = Some("https://grafana.example".to_owned());
     let site = Site {
-        followed: watch::channel(Followed { sources, reload }).1,
+        followed: watch::channel(Followed { sources, grafana_url, reload }).1,
         telemetry_path: "/metrics".into(),
         build: Build { version: "1.2.3", revision: "0123456789ab", rustc: "1.95.0" },
         access: Arc::new(Access::open()),

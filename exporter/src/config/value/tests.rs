@@ -82,6 +82,12 @@ fn explorers() {
 }
 
 #[test]
+fn grafanas_are_as_explorers_but_for_the_example() {
+    assert_eq!(grafana(&written("https://a.example/grafana/")).as_deref(), Ok("https://a.example/grafana"));
+    assert!(grafana(&written("grafana:3000")).is_err_and(|what| what.contains("https://grafana.example")));
+}
+
+#[test]
 fn variables_without_braces() {
     for text in ["https://h/$KEY", "https://$HOST/", "https://h/$_x"] {
         assert!(unbraced(text).is_err(), "{text}");
@@ -119,7 +125,7 @@ proptest! {
     fn every_parser_survives_anything(text in any::<String>(), env in any::<Option<String>>()) {
         let it = written(&text);
         let _ = (name(&it), number(&it, 1), confirmations(&it), poll_interval(&it), address(&it));
-        let _ = (unbraced(&text), explorer(&it), endpoint(&it), header(&it), path(&it), key(&text), expand(&text, |_| env.clone()));
+        let _ = (unbraced(&text), explorer(&it), grafana(&it), endpoint(&it), header(&it), path(&it), key(&text), expand(&text, |_| env.clone()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::super::state::{Level, State, judge};
 use super::super::words::{count, counted, relative, unix_seconds, utc, utc_wide};
 use super::super::{Site, View};
-use super::{Page, Refresh, badge, state_line};
+use super::{Page, Refresh, badge, outside_link, state_line};
 use crate::snapshot::{Gauges, Snapshot};
 
 /// Name, version, the networks, and links.
@@ -20,6 +20,11 @@ pub(in super::super) fn home(site: &Site, networks: &[View], refresh: Refresh, n
         ("-/ready", "readiness, with reasons"),
         ("-/healthy", "liveness"),
         ("runbooks/", "runbooks: what an alert means and what to do"),
+    ];
+    let grafana = site.followed.borrow().grafana_url.clone();
+    let dashboards = [
+        ("tesseract-overview", "dashboard of the networks, in Grafana"),
+        ("tesseract-exporter", "dashboard of the exporter, in Grafana"),
     ];
     let content = html! {
         h1 { "Tesseract networks" }
@@ -36,7 +41,14 @@ pub(in super::super) fn home(site: &Site, networks: &[View], refresh: Refresh, n
             }
         }
         h2 { "More" }
-        ul { @for (to, what) in links { li { a href=(to) { "/" (to) } " – " (what) } } }
+        ul {
+            @for (to, what) in links { li { a href=(to) { "/" (to) } " – " (what) } }
+            @if let Some(grafana) = grafana {
+                @for (uid, what) in dashboards {
+                    li { (outside_link(&format!("{grafana}/d/{uid}"), &html! { (uid) })) " – " (what) }
+                }
+            }
+        }
         p.note {
             "Version " (site.build.version) ", revision " (site.build.revision) ". A transaction has a page too: "
             code { "/tx/" } " and its id."

@@ -8,7 +8,7 @@ use web3::types::{H160, H256};
 use super::super::View;
 use super::super::state::{Level, State, judge};
 use super::super::words::{count, counted, duration, relative, short, unix_seconds, utc, utc_wide};
-use super::{Page, Refresh, badge, explorer_link, state_line};
+use super::{Page, Refresh, badge, outside_link, state_line};
 use crate::config::checksummed;
 use crate::decode::Reason;
 use crate::ledger::{Counts, Outcome, Waiting};
@@ -19,14 +19,19 @@ use crate::snapshot::{Gauges, Head, Snapshot, hex};
 /// How many of the pending ones are listed.
 const LISTED: usize = 20;
 
-/// The page of a network.
-pub(in super::super) fn network(view: &View, refresh: Refresh, now: SystemTime) -> String {
+/// The page of a network; `grafana` is where its dashboards are.
+pub(in super::super) fn network(
+    view: &View,
+    grafana: Option<&str>,
+    refresh: Refresh,
+    now: SystemTime,
+) -> String {
     let of = &*view.snapshot;
     let state = judge(of, view.progress, now);
     let seconds = unix_seconds(now);
     let gauges = of.confirmed.as_ref().and_then(|confirmed| confirmed.gauges.as_ref());
     let content = html! {
-        (heading(of, &state))
+        (heading(of, &state, grafana))
         (progress(of, view.progress, seconds))
         @if let Some(confirmed) = &of.confirmed { (totals(&confirmed.counts, gauges)) }
         @if let Some(gauges) = gauges {
@@ -44,10 +49,15 @@ pub(in super::super) fn network(view: &View, refresh: Refresh, now: SystemTime) 
     Page { title: &of.network, root: "../", refresh: Some(refresh) }.with(&content)
 }
 
-fn heading(of: &Snapshot, state: &State) -> Markup {
+fn heading(of: &Snapshot, state: &State, grafana: Option<&str>) -> Markup {
     html! {
         h1 { (of.network) }
         p.state { (state_line(state, "../")) }
+        @if let Some(grafana) = grafana {
+            // A name holds nothing that a query would have to escape.
+            @let dashboard = format!("{grafana}/d/tesseract-overview?var-network={}", of.network);
+            p { (outside_link(&dashboard, &html! { "Dashboard in Grafana" })) }
+        }
     }
 }
 
@@ -336,7 +346,7 @@ fn transaction(id: &H256) -> Markup {
 fn logged_by(of: &Snapshot, hash: &H256) -> Markup {
     let shown = html! { code title=(hex(hash)) { (short(hash)) } };
     match &of.explorer {
-        Some(explorer) => explorer_link(&format!("{explorer}/tx/{}", hex(hash)), &shown),
+        Some(explorer) => outside_link(&format!("{explorer}/tx/{}", hex(hash)), &shown),
         None => shown,
     }
 }
@@ -345,7 +355,7 @@ fn address(of: &Snapshot, address: &H160) -> Markup {
     let text = checksummed(address);
     let shown = html! { code { (text) } };
     match &of.explorer {
-        Some(explorer) => explorer_link(&format!("{explorer}/address/{text}"), &shown),
+        Some(explorer) => outside_link(&format!("{explorer}/address/{text}"), &shown),
         None => shown,
     }
 }
