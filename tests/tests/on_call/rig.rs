@@ -174,15 +174,9 @@ impl Rig {
     /// Waits until an alert of this severity, about this, has been told wherever it is to be, with a runbook; returns
     /// where that is. A warning wakes nobody.
     pub(crate) async fn told_at(&self, alert: &str, about: &str, severity: &str) -> Vec<&'static str> {
-        let at = |service: Service| {
-            let texts = self.people.messages_for(service).into_iter().map(|it| it.text());
-            texts
-                .filter(|it| {
-                    [alert, about, "http://exporter.example/runbooks/"].iter().all(|part| it.contains(part))
-                })
-                .count()
-                > 0
-        };
+        let parts = [alert, about, "http://exporter.example/runbooks/"];
+        let wanted = |it: &Message| parts.iter().all(|part| it.text().contains(part));
+        let at = |service: Service| self.people.messages_for(service).iter().any(wanted);
         let mut places = vec![("Slack", Service::Slack), ("webhook", Service::Webhook)];
         if severity == "critical" {
             places.push(("PagerDuty", Service::PagerDuty));
