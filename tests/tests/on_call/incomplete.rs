@@ -56,24 +56,22 @@ async fn a_file_of_rules_without_the_other_is_told_each_time() {
 async fn a_server_of_the_stack_that_fails_is_told_each_time() {
     let rig = Rig::with(1, SLOWER, &[]).await;
     let start = || async { Scripted::start(SLOWER).await.unwrap() };
-    let (server, down, near) = (start().await, start().await, start().await);
+    let (server, down) = (start().await, start().await);
     let set =
         |what: &str, value: Value| server.set(FAILURES.map(|(_, of)| (format!("{of}\"{what}\"}}"), value)));
     set("bad", Value::Is(0.0));
     set("near", Value::Is(0.0));
     scrape(&rig, "prometheus", &rig.stack.prometheus_url(), &[&server]);
-    scrape(&rig, "alertmanager", &rig.stack.alertmanager_url(), &[&server, &down, &near]);
-    rig.until_query("count(up{job=\"alertmanager\"} == 1) == bool 3").await;
+    scrape(&rig, "alertmanager", &rig.stack.alertmanager_url(), &[&server, &down]);
+    rig.until_query("count(up{job=\"alertmanager\"} == 1) == bool 2").await;
     for (_, of) in FAILURES {
         // By both jobs.
         rig.until_query(&format!("count({of}\"near\"}} == 0) == bool 2")).await;
     }
 
-    // Near misses: one failure that is made good, and less than a minute away.
+    // Near misses: one failure that is made good. Less than a minute away is for the rules' unit tests, as at this speed
+    // that minute would be the machine's.
     set("near", Value::By(1.0));
-    near.down(true);
-    rig.until_query(&format!("up{{instance=\"{}\"}} == bool 0", near.address())).await;
-    near.down(false);
 
     let mut wanted = Vec::new();
     for (fails, title) in [(true, "[CRITICAL]"), (false, "[RESOLVED]"), (true, "[CRITICAL]")] {

@@ -107,7 +107,7 @@ async fn a_pause_of_a_network_that_is_not_watched_any_more_ends_after_an_hour() 
     rig.told("[RESOLVED] TesseractContractPaused on gone").await;
     // Watched anew and gone anew, it is told anew; that it is gone is never called off.
     rig.exporters[0].set(healthy("gone"));
-    rig.until_query("tesseract_node_connected{network=\"gone\"}").await;
+    rig.until_query("absent(ALERTS{alertname=\"TesseractNetworkGone\", network=\"gone\"})").await;
     rig.exporters[0].set(HEALTHY.iter().map(|(name, _)| (series("gone", name), Value::Absent)));
     let again = || async { titles(&rig, "TesseractNetworkGone") == ["[WARNING]", "[WARNING]"] };
     rig.until("gone again", again).await;
