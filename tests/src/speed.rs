@@ -7,8 +7,9 @@
 /// No interval becomes shorter than this: below it one would test the machine.
 const LEAST_INTERVAL_MS: u64 = 200;
 
-/// Keys whose value is how often something is done.
-const INTERVALS: [&str; 4] = ["scrape_interval", "scrape_timeout", "evaluation_interval", "interval"];
+/// Keys whose value is how often something is done, or how long what belongs together may take to arrive.
+const INTERVALS: [&str; 5] =
+    ["scrape_interval", "scrape_timeout", "evaluation_interval", "interval", "group_wait"];
 
 /// A rule file or a configuration, `speed` times as fast.
 pub fn faster(text: &str, speed: u64) -> String {

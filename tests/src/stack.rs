@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -133,6 +134,21 @@ impl Stack {
             Some(samples) => Ok(samples.clone()),
             None => Err(reply.text()),
         }
+    }
+
+    /// Replaces a text of Prometheus's copy of `prometheus.yml`, which must be in it, and has it read anew.
+    ///
+    /// # Errors
+    /// When the text is not there, the copy cannot be written, or Prometheus is gone.
+    pub fn reconfigure(&self, old: &str, new: &str) -> io::Result<()> {
+        let file = self.dir().join("rules/prometheus.yml");
+        let text = std::fs::read_to_string(&file)?;
+        if !text.contains(old) {
+            return Err(io::Error::other(format!("{old:?} is not in {text}")));
+        }
+        std::fs::write(&file, text.replace(old, new))?;
+        let pid = self.prometheus.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        Ok(kill_process(pid.ok_or_else(|| io::Error::other("Prometheus has ended"))?, Signal::HUP)?)
     }
 
     /// What both servers have logged so far, for a message when something went wrong.

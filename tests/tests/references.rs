@@ -34,10 +34,12 @@ Every alert of `rules/`, written from the rules. Those of Tesseract have a runbo
 `/runbooks/<alert>`; what is in italics comes from the alert's labels and value. Thresholds can be overridden for one network: see
 [rules](../rules/README.md).
 
-Of every alert of Tesseract tests show, with the real Prometheus and Alertmanager between scripted exporters and stand-ins for
-Slack, PagerDuty and a webhook, that it fires and its near miss does not, that it is told at each place named here and told
-again the next time, and that it is called off where this says so and never otherwise (`tests/tests/on_call`). Each fires and
-stays silent in unit tests of the rules too (`tests/rules`), and each has its runbook (`tests/tests/rules.rs`).
+Of every alert tests show, with the real Prometheus and Alertmanager between scripted exporters and stand-ins for Slack,
+PagerDuty, a webhook and the heartbeat receiver, that it fires and its near miss does not, that it is told at each place named
+here, with a link to a runbook, and told again the next time, and that it is called off where this says so and never otherwise
+(`tests/tests/on_call`). TesseractWatchdog always fires, so it has no near miss and no end: it is told again every minute, and
+not while messages to people fail. Each fires and stays silent in unit tests of the rules too (`tests/rules`), and each of
+Tesseract has its runbook (`tests/tests/rules.rs`); the others share the one of TesseractWatchdog.
 
 | alert | severity | for | keeps firing for | told at | one message for | called off | says |
 |---|---|---|---|---|---|---|---|
@@ -116,7 +118,8 @@ fn alerts() {
             let (one, off) = match rule["labels"]["kind"].as_str() {
                 Some("event") => ("the event", "never"),
                 Some("monitor") => ("all networks", if severity == "none" { "never" } else { "yes" }),
-                _ => ("the network", "yes"),
+                Some(_) => ("the network", "yes"),
+                None => ("the alert", "yes"),
             };
             let row =
                 format!("| {runbook} | {severity} | {wait} | {keep} | {told} | {one} | {off} | {summary} |");

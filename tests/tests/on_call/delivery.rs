@@ -123,6 +123,11 @@ async fn the_heartbeat_comes_every_minute_and_stops_when_messages_to_people_fail
     let mut sorted = gaps;
     sorted.sort_unstable();
     let median = sorted[sorted.len() / 2];
+    // It has no near miss and no end, as it always fires; and it is told nowhere else.
+    let runbook = "http://exporter.example/runbooks/TesseractWatchdog";
+    assert!(beats().iter().all(|it| it.body["status"] == "firing" && it.text().contains(runbook)));
+    let others = rig.people.messages().into_iter().filter(|it| it.service != Service::Heartbeat);
+    assert_eq!(others.filter(|it| it.text().contains("TesseractWatchdog")).count(), 0);
     println!("the heartbeat comes every {median:?} (median of {}, as the stack counts)", sorted.len());
 
     rig.people.refuse(Service::Slack, StatusCode::TOO_MANY_REQUESTS);

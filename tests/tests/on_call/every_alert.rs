@@ -8,16 +8,14 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use tesseract_tests::scripted::healthy::{HEALTHY, healthy, series};
 use tesseract_tests::scripted::{Scripted, Value};
-use tesseract_tests::stand_in::{Message, Service};
+use tesseract_tests::stand_in::Message;
 
 use crate::cases::{CASES, Case, DOWN, Near, Place};
-use crate::rig::{Rig, SPEED};
+use crate::rig::{Rig, SLOWER, title};
 
-/// `TesseractWatchdog` in `delivery`, `TesseractNetworkGone` in `states`, and the last one below.
+/// Shown by tests of their own: the heartbeat in `delivery`, the network that is gone in `states`, and the files of rules,
+/// with what the stack says of itself, in `incomplete`.
 const ELSEWHERE: [&str; 3] = ["TesseractWatchdog", "TesseractNetworkGone", "TesseractRulesIncomplete"];
-
-/// A third of the others' speed: with two networks for each alert, Prometheus has more to do.
-const SLOWER: u64 = 20;
 
 /// What the rules say of an alert by its labels: (severity, kind).
 type Labels = BTreeMap<(String, bool), (String, String)>;
@@ -60,17 +58,6 @@ async fn every_alert_is_told_and_told_again_and_its_near_miss_is_not() {
     let near: Vec<_> = CASES.iter().filter(|case| fired.contains(&miss(&rig, case, &alone))).collect();
     let near: Vec<_> = near.iter().map(|case| case.alert).collect();
     assert!(near.is_empty(), "near misses that fired: {near:?}");
-}
-
-/// Only the alerts are loaded: no threshold is there.
-#[tokio::test(flavor = "multi_thread")]
-async fn rules_without_their_thresholds_are_told() {
-    let one_file = ("\"tesseract.*.yml\"", "\"tesseract.alerts.yml\"");
-    let rig = Rig::with(1, SPEED, &[one_file]).await;
-    rig.exporters[0].set(healthy("a"));
-    let message = rig.told("] TesseractRulesIncomplete").await;
-    assert!(message.text().contains("there is no threshold"), "{}", message.text());
-    rig.people.wait_for("PagerDuty", crate::rig::PATIENCE, |it| it.service == Service::PagerDuty).await;
 }
 
 /// Exposes what all cases need; returns how many networks that are.
@@ -137,21 +124,7 @@ async fn play(rig: &Rig, case: &Case, alone: &[&Case], labels: &Labels) -> Outco
     rig.until(&format!("{} is told again", case.alert), || async { say(false) > before }).await;
     let again = since(anew);
 
-    let at = |service: Service| {
-        let wanted = |it: &Message| {
-            it.service == service && it.text().contains(case.alert) && it.text().contains(&about)
-        };
-        rig.people.messages().iter().any(wanted)
-    };
-    let mut places = vec!["Slack"];
-    rig.until("the webhook", || async { at(Service::Webhook) }).await;
-    places.push("webhook");
-    if severity == "critical" {
-        rig.until(&format!("{} at PagerDuty", case.alert), || async { at(Service::PagerDuty) }).await;
-        places.push("PagerDuty");
-    } else {
-        assert!(!at(Service::PagerDuty), "{}: a warning wakes nobody", case.alert);
-    }
+    let places = rig.told_at(case.alert, &about, severity).await;
     assert!(!event || say(true) == 0, "{}: an event is never called off", case.alert);
     Outcome { told, called_off, again, places }
 }
@@ -169,7 +142,7 @@ fn says(message: &Message, alert: &str, about: &str, resolved: bool) -> bool {
             || line.starts_with(&format!("*Tesseract exporter {about}"));
         names && line.ends_with(" (resolved)") == resolved
     };
-    crate::rig::title(message).contains(alert) && text.lines().any(paragraph)
+    title(message).contains(alert) && text.lines().any(paragraph)
 }
 
 /// Brings a case about.

@@ -8,6 +8,7 @@
 mod cases;
 mod delivery;
 mod every_alert;
+mod incomplete;
 mod rates;
 mod rig;
 mod states;

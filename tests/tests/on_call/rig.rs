@@ -9,8 +9,11 @@ use tesseract_tests::stand_in::{Message, Service, StandIn};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{interval, timeout};
 
-/// A minute of what is shipped is a second here. Where Prometheus has more to do, less speed is asked for.
+/// A minute of what is shipped is a second here.
 pub(crate) const SPEED: u64 = 60;
+
+/// A third of that, where Prometheus has more to do, or where a short time must not be missed.
+pub(crate) const SLOWER: u64 = 20;
 
 /// For anything that is to come; by the clock.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
@@ -168,6 +171,23 @@ impl Rig {
         self.people.wait_for(text, PATIENCE, at_slack).await
     }
 
+    /// Waits until an alert of this severity, about this, has been told wherever it is to be, with a runbook; returns
+    /// where that is. A warning wakes nobody.
+    pub(crate) async fn told_at(&self, alert: &str, about: &str, severity: &str) -> Vec<&'static str> {
+        let parts = [alert, about, "http://exporter.example/runbooks/"];
+        let wanted = |it: &Message| parts.iter().all(|part| it.text().contains(part));
+        let at = |service: Service| self.people.messages_for(service).iter().any(wanted);
+        let mut places = vec![("Slack", Service::Slack), ("webhook", Service::Webhook)];
+        if severity == "critical" {
+            places.push(("PagerDuty", Service::PagerDuty));
+        }
+        for (place, service) in &places {
+            self.until(&format!("{alert} at {place}"), || async { at(*service) }).await;
+        }
+        assert!(severity == "critical" || !at(Service::PagerDuty), "{alert}: a {severity} wakes nobody");
+        places.into_iter().map(|(place, _)| place).collect()
+    }
+
     /// What Slack has taken, in order.
     pub(crate) fn slack(&self) -> Vec<Message> {
         self.people.messages_for(Service::Slack)
@@ -177,6 +197,12 @@ impl Rig {
     pub(crate) fn slack_about(&self, alert: &str) -> Vec<Message> {
         self.slack().into_iter().filter(|it| title(it).contains(alert)).collect()
     }
+}
+
+/// What Slack was told of an alert, in order, by the first word of the title: `[CRITICAL]`, `[RESOLVED]` and so on.
+pub(crate) fn titles(rig: &Rig, alert: &str) -> Vec<String> {
+    let messages = rig.slack_about(alert);
+    messages.iter().map(|it| title(it).split(' ').next().unwrap().to_owned()).collect()
 }
 
 /// The title of a message at Slack.

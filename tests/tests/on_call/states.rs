@@ -4,7 +4,7 @@ use tesseract_tests::scripted::Value;
 use tesseract_tests::scripted::healthy::{HEALTHY, healthy, series};
 use tesseract_tests::stand_in::{Message, Service};
 
-use crate::rig::{Rig, minutes, seconds, title};
+use crate::rig::{Rig, minutes, seconds, titles};
 
 /// The states of a contract that a node tells, with the value that raises the alert.
 const STATES: [(&str, &str, f64); 4] = [
@@ -107,21 +107,17 @@ async fn a_pause_of_a_network_that_is_not_watched_any_more_ends_after_an_hour() 
     rig.told("[RESOLVED] TesseractContractPaused on gone").await;
     // Watched anew and gone anew, it is told anew; that it is gone is never called off.
     rig.exporters[0].set(healthy("gone"));
-    rig.until_query("tesseract_node_connected{network=\"gone\"}").await;
+    rig.until_query("absent(ALERTS{alertname=\"TesseractNetworkGone\", network=\"gone\"})").await;
     rig.exporters[0].set(HEALTHY.iter().map(|(name, _)| (series("gone", name), Value::Absent)));
     let again = || async { titles(&rig, "TesseractNetworkGone") == ["[WARNING]", "[WARNING]"] };
     rig.until("gone again", again).await;
+    rig.told_at("TesseractNetworkGone", "gone", "warning").await;
     // The exporter itself is down: nothing is gone, it is only out of sight.
     rig.exporters[0].down(true);
     rig.told("[CRITICAL] TesseractExporterDown").await;
     rig.pass(minutes(30)).await;
-    assert!(!rig.slack().iter().any(|it| title(it).contains("TesseractNetworkGone on kept")));
-}
-
-/// What Slack was told of an alert, in order, without the name.
-fn titles(rig: &Rig, alert: &str) -> Vec<String> {
-    let messages = rig.slack_about(alert);
-    messages.iter().map(|it| title(it).split(' ').next().unwrap().to_owned()).collect()
+    assert!(rig.slack_about("TesseractNetworkGone on kept").is_empty());
+    assert_eq!(titles(&rig, "TesseractNetworkGone"), ["[WARNING]", "[WARNING]"]);
 }
 
 /// What PagerDuty was told about Tesseract; the stack speaks of itself too.
