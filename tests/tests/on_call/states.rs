@@ -106,7 +106,9 @@ async fn a_pause_of_a_network_that_is_not_watched_any_more_ends_after_an_hour() 
     assert_eq!(titles(&rig, "TesseractContractPaused"), ["[CRITICAL]"]);
     rig.told("[RESOLVED] TesseractContractPaused on gone").await;
     // Watched anew and gone anew, it is told anew; that it is gone is never called off.
+    let now = rig.stack.query("time()").await.unwrap()[0];
     rig.exporters[0].set(healthy("gone"));
+    rig.until_query(&format!("tesseract:network:seen_timestamp{{network=\"gone\"}} > bool {now}")).await;
     rig.until_query("absent(ALERTS{alertname=\"TesseractNetworkGone\", network=\"gone\"})").await;
     rig.exporters[0].set(HEALTHY.iter().map(|(name, _)| (series("gone", name), Value::Absent)));
     let again = || async { titles(&rig, "TesseractNetworkGone") == ["[WARNING]", "[WARNING]"] };
