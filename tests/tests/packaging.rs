@@ -194,11 +194,13 @@ fn is_a_debian_package(package: &Path, root: &Path) {
             "packaging/completions/tesseract-exporter.bash",
         ),
         ("usr/share/zsh/vendor-completions/_tesseract-exporter", "packaging/completions/_tesseract-exporter"),
-        ("usr/share/doc/tesseract-exporter/copyright", "packaging/copyright"),
         ("usr/share/tesseract-exporter/rules/tesseract.alerts.yml", "rules/tesseract.alerts.yml"),
     ] {
         assert!(fs::read_to_string(root.join(installed)).unwrap() == read(source), "{installed}");
     }
+    let copyright = fs::read_to_string(root.join("usr/share/doc/tesseract-exporter/copyright")).unwrap();
+    let holder = "Copyright: 2026 The tesseract-exporter authors\nLicense: Apache-2.0\n";
+    assert!(copyright.ends_with(&format!("{holder}{}", read("packaging/copyright"))), "{copyright}");
     // It may hold secrets.
     let mode = fs::metadata(root.join("etc/default/tesseract-exporter")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
