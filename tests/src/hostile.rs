@@ -57,6 +57,8 @@ struct Shared {
     upstream: Mutex<Uri>,
     /// A node on another branch, or of another chain.
     rival: Mutex<Option<Uri>>,
+    /// The node that takes over with the next question for logs of several blocks.
+    successor: Mutex<Option<Uri>>,
     /// Whose events are promised.
     contract: Mutex<H160>,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -104,6 +106,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: Mutex::new(uri(upstream)),
             rival: Mutex::new(None),
+            successor: Mutex::new(None),
             contract: Mutex::default(),
             client: Client::builder(TokioExecutor::new()).build_http(),
             mixture: Mutex::default(),
@@ -176,6 +179,12 @@ impl Proxy {
         *lock(&self.shared.upstream) = uri(upstream);
     }
 
+    /// Another node behind it, from the next question for logs of several blocks on: one that changes branches between
+    /// the head and what is asked of the blocks below it.
+    pub fn move_at_range(&self, upstream: &str) {
+        *lock(&self.shared.successor) = Some(uri(upstream));
+    }
+
     /// What has been asked so far.
     pub fn counts(&self) -> Counts {
         self.shared.counts.borrow().clone()
@@ -219,6 +228,11 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
     let body = request.into_body().collect().await.map_err(|_| Cut)?.to_bytes();
     let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if members(&asked).iter().any(logs::of_several_blocks)
+        && let Some(successor) = lock(&shared.successor).take()
+    {
+        *lock(&shared.upstream) = successor;
+    }
     let fault = shared.draw(&asked);
     shared.count(&asked, fault.is_some());
     let late = shared.delay_of(&asked);

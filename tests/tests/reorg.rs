@@ -9,7 +9,7 @@ use tesseract_tests::hostile::{Fault, LAG, Proxy};
 use tesseract_tests::process::Exporter;
 use tesseract_tests::prometheus::Prometheus;
 use tesseract_tests::rig::{
-    NETWORK, Oracle, Setup, confirmed, exposition, fallen, named, raised, reached, watch,
+    NETWORK, Oracle, Setup, confirmed, exposition, fallen, is_counter, named, raised, reached, watch,
 };
 use tesseract_tests::series::Series;
 use tesseract_tests::sim::{Params, Sim, Variant};
@@ -225,6 +225,31 @@ async fn a_lower_head_of_another_branch_is_one_at_once() {
     assert_eq!(rig.reorgs(), 1);
     let truth = raised(&rig.oracle().await.at(lower), &before);
     assert_eq!(fold::differences(&truth, &rig.last.of(NETWORK)), Vec::<String>::new());
+}
+
+/// Logs that are asked for once more are those of the other branch already, while the head was the old one's.
+#[tokio::test]
+async fn one_between_the_head_and_the_second_look_counts() {
+    let params = Params { block_time: Duration::from_secs(20), ..Params::default() };
+    let (sim, rival) = (Sim::start(params.clone()).await.unwrap(), Sim::start(params).await.unwrap());
+    sim.advance(300);
+    rival.advance(300);
+    rival.reorg(30);
+    let proxy = Proxy::start(&sim.url()).await;
+    let mut rig = Rig::through(sim, &[&proxy]).await;
+    proxy.move_at_range(&rival.url());
+    // By then every block of the other branch has been looked at again.
+    for _ in 0..20 {
+        rival.advance(1);
+        rig.sim.advance(1);
+        rig.catch_up().await;
+    }
+    assert_eq!(rig.reorgs(), 1);
+    let oracle = Oracle::read(&rival.url(), rival.chain().contract(), rival.head()).await;
+    let mut wrong = fold::differences(&oracle.at(rig.target()), &rig.last.of(NETWORK));
+    // Counters hold what the branch that was left had more of.
+    wrong.retain(|line| !is_counter(line));
+    assert_eq!(wrong, Vec::<String>::new());
 }
 
 #[tokio::test]

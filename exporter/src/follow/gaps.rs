@@ -50,6 +50,9 @@ impl Follower {
         for gap in self.history.gaps.clone() {
             match self.count_logs(source, gap.first..=gap.last).await {
                 Ok(logs) if logs > gap.logs => {
+                    if !self.is_on_branch(source).await {
+                        return;
+                    }
                     tracing::warn!(network = %self.network.name, first = gap.first, last = gap.last,
                         "logs that did not come in time are there now: computing what follows again");
                     self.memories.iter_mut().for_each(|memory| memory.blooms.record_late());
@@ -84,6 +87,12 @@ impl Follower {
                 Ok(Verdict::Same) => {
                     self.check_schedule = None;
                     return;
+                }
+                Ok(Verdict::More)
+                    if !self.is_on_branch(&Source { endpoint: endpoint.clone(), ..source.clone() }).await =>
+                {
+                    tracing::debug!(network = %self.network.name, first, last, endpoint = endpoint.number(),
+                        "logs of another branch: not compared");
                 }
                 Ok(Verdict::More) => {
                     tracing::warn!(network = %self.network.name, endpoint = endpoint.number(), first, last,

@@ -35,6 +35,14 @@ impl Follower {
         Ok(true)
     }
 
+    /// Whether the endpoint shows to have the newest processed block itself. The head may be read before a node changes
+    /// branches, and logs after: what these say of the history is then no news of it, but the next cycle's reorganisation.
+    pub(super) async fn is_on_branch(&self, source: &Source) -> bool {
+        let Some((number, ours)) = self.history.known_hash(source.head.number) else { return false };
+        let headers = source.headers(&[number]).await;
+        headers.is_ok_and(|headers| headers.iter().all(|header| header.block.hash == ours))
+    }
+
     /// The chain has another block at `at`: goes back to the newest block that both share, or begins anew
     /// where none is left.
     pub(super) async fn reorganise(&mut self, source: &Source, at: u64) -> Result<(), CycleError> {

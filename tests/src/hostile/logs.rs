@@ -19,6 +19,12 @@ pub(super) async fn range(shared: &Shared, params: &Value) -> Result<Option<(u64
     Ok(from.zip(to))
 }
 
+/// Whether a call asks for the logs of more than one block.
+pub(super) fn of_several_blocks(call: &Value) -> bool {
+    let filter = &call["params"][0];
+    call["method"] == "eth_getLogs" && quantity(&filter["fromBlock"]) < quantity(&filter["toBlock"])
+}
+
 /// Spoils the logs of an answer.
 pub(super) async fn spoil(
     fault: Fault,
