@@ -51,6 +51,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// A fault that nothing meets is over after this.
 const FAULT: Duration = Duration::from_millis(2500);
 
+/// So much of the exporter's log goes with a difference.
+const LOG_LINES: usize = 30;
+
 /// After so many differences there is no point in going on.
 const ENOUGH: usize = 20;
 
@@ -255,10 +258,8 @@ impl Soak {
                 break series;
             }
             if Instant::now() > deadline {
-                let (health, log) = (self.exporter.get("/health").await.text(), self.exporter.log());
-                let tail = log[log.len().saturating_sub(20)..].join("\n");
-                let story = format!("not read to {target} within {PATIENCE:?}: {health}\n{tail}");
-                self.complain(vec![story]);
+                let health = self.exporter.get("/health").await.text();
+                self.complain(vec![format!("not read to {target} within {PATIENCE:?}: {health}")]);
                 self.exporter.kill().await;
                 self.restart().await;
                 return;
@@ -277,8 +278,14 @@ impl Soak {
     }
 
     fn complain(&mut self, differences: Vec<String>) {
+        if differences.is_empty() {
+            return;
+        }
         let round = self.report.rounds + 1;
-        self.report.differences.extend(differences.into_iter().map(|line| format!("round {round}: {line}")));
+        let log = self.exporter.log();
+        let tail = log[log.len().saturating_sub(LOG_LINES)..].join("\n");
+        let lines = differences.iter().map(|line| format!("round {round}: {line}"));
+        self.report.differences.push(lines.chain([tail]).collect::<Vec<_>>().join("\n"));
     }
 
     fn record(&mut self) {
