@@ -3,11 +3,12 @@
 //! Never reaches into the program: what a test learns comes over HTTP, from the log, or from the exit
 //! status. Every wait is for a condition and has a deadline; a missed one panics with the log so far.
 
+mod binary;
+
 use std::hash::BuildHasher;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,6 +21,7 @@ use tokio::time::{interval, timeout};
 
 use crate::http::{Reply, get};
 use crate::series::Series;
+pub use binary::binary;
 
 /// How long anything may take that is not itself under test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -351,40 +353,6 @@ pub fn free_port() -> u16 {
     let seed = std::collections::hash_map::RandomState::new();
     let mut drawn = (0_u64..).map(|draw| 15_000 + (seed.hash_one(draw) % 15_000) as u16);
     drawn.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
-}
-
-/// The exporter's binary, built on first use next to the program that asks, with the same profile.
-pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let exe = std::env::current_exe().expect("the path of this program");
-        // target/<profile>/demo, or target/<profile>/deps/<test>-<hash>
-        let dir = exe.parent().expect("a program lies in a directory");
-        let dir = if dir.ends_with("deps") { dir.parent().expect("deps has a parent") } else { dir };
-        let profile = match dir.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
-            Some(name) => name,
-        };
-        let mut cargo =
-            std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // The cargo that runs this program told it of its package; build scripts of dependencies would take
-        // that for a change, and compile them again each time.
-        let inherited = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        for name in inherited.filter(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_")) {
-            cargo.env_remove(name);
-        }
-        // All members at once: cargo then picks the same features, and compiles no dependency twice.
-        let status = cargo
-            .args(["build", "--quiet", "--locked", "--workspace", "--bin", "tesseract-exporter"])
-            .args(["--profile", profile])
-            .arg("--target-dir")
-            .arg(dir.parent().expect("a profile lies in the target directory"))
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .status()
-            .expect("run cargo");
-        assert!(status.success(), "cargo build of the exporter: {status}");
-        dir.join(format!("tesseract-exporter{}", std::env::consts::EXE_SUFFIX))
-    })
 }
 
 fn follow_log(child: &mut Child) -> watch::Receiver<Log> {

@@ -251,7 +251,7 @@ impl Soak {
             let series = self.exporter.scrape().await;
             let fallen = fallen(&last, &series);
             if !fallen.is_empty() {
-                self.complain(fallen);
+                self.complain(&fallen);
                 return;
             }
             if self.networks.iter().all(|network| network.is_read(&series, target)) {
@@ -259,7 +259,7 @@ impl Soak {
             }
             if Instant::now() > deadline {
                 let health = self.exporter.get("/health").await.text();
-                self.complain(vec![format!("not read to {target} within {PATIENCE:?}: {health}")]);
+                self.complain(&[format!("not read to {target} within {PATIENCE:?}: {health}")]);
                 self.exporter.kill().await;
                 self.restart().await;
                 return;
@@ -271,13 +271,13 @@ impl Soak {
             let (compared, wrong) = network.compare(self.anvil.rpc(), target, &series).await;
             self.report.comparisons += 1;
             self.report.series += compared;
-            self.complain(wrong);
+            self.complain(&wrong);
         }
         self.report.blocks = self.head;
         self.record();
     }
 
-    fn complain(&mut self, differences: Vec<String>) {
+    fn complain(&mut self, differences: &[String]) {
         if differences.is_empty() {
             return;
         }
