@@ -50,13 +50,7 @@ impl Follower {
         for gap in self.history.gaps.clone() {
             match self.count_logs(source, gap.first..=gap.last).await {
                 Ok(logs) if logs > gap.logs => {
-                    if !self.is_on_branch(source).await {
-                        return;
-                    }
-                    tracing::warn!(network = %self.network.name, first = gap.first, last = gap.last,
-                        "logs that did not come in time are there now: computing what follows again");
-                    self.memories.iter_mut().for_each(|memory| memory.blooms.record_late());
-                    self.rewind(gap.first.checked_sub(1));
+                    self.read_late_logs(source, gap.first, gap.last).await;
                     return;
                 }
                 Ok(_) => {}
@@ -88,18 +82,11 @@ impl Follower {
                     self.check_schedule = None;
                     return;
                 }
-                Ok(Verdict::More)
-                    if !self.is_on_branch(&Source { endpoint: endpoint.clone(), ..source.clone() }).await =>
-                {
-                    tracing::debug!(network = %self.network.name, first, last, endpoint = endpoint.number(),
-                        "logs of another branch: not compared");
-                }
                 Ok(Verdict::More) => {
-                    tracing::warn!(network = %self.network.name, endpoint = endpoint.number(), first, last,
-                        "logs that did not come in time are there now: computing what follows again");
-                    self.memories.iter_mut().for_each(|memory| memory.blooms.record_late());
-                    self.rewind(first.checked_sub(1));
-                    return;
+                    let answered = Source { endpoint: endpoint.clone(), ..source.clone() };
+                    if self.read_late_logs(&answered, first, last).await {
+                        return;
+                    }
                 }
                 Ok(Verdict::Fewer) => tracing::debug!(network = %self.network.name, first, last,
                     endpoint = endpoint.number(), "logs that were counted are not answered any more"),
@@ -111,6 +98,21 @@ impl Follower {
             }
         }
         self.check_schedule.get_or_insert_with(Schedule::new);
+    }
+
+    /// Logs that were not counted are there now: what follows is read again. False: the endpoint that has them may be on
+    /// another branch by now, which is for the next cycle's reorganisation to find.
+    async fn read_late_logs(&mut self, source: &Source, first: u64, last: u64) -> bool {
+        let endpoint = source.endpoint.number();
+        if !self.is_on_branch(source).await {
+            tracing::debug!(network = %self.network.name, endpoint, first, last, "logs of another branch, perhaps");
+            return false;
+        }
+        tracing::warn!(network = %self.network.name, endpoint, first, last,
+            "logs that did not come in time are there now: computing what follows again");
+        self.memories.iter_mut().for_each(|memory| memory.blooms.record_late());
+        self.rewind(first.checked_sub(1));
+        true
     }
 
     /// How many logs there are, asked for in ranges that the endpoint takes.

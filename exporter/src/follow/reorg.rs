@@ -35,8 +35,7 @@ impl Follower {
         Ok(true)
     }
 
-    /// Whether the endpoint shows to have the newest processed block itself. The head may be read before a node changes
-    /// branches, and logs after: what these say of the history is then no news of it, but the next cycle's reorganisation.
+    /// Whether the endpoint shows the newest processed block now: a node may have changed branches since its head was read.
     pub(super) async fn is_on_branch(&self, source: &Source) -> bool {
         let Some((number, ours)) = self.history.known_hash(source.head.number) else { return false };
         let headers = source.headers(&[number]).await;
