@@ -2,12 +2,17 @@
 //!
 //! Pure: bytes in, outcomes out. An answer that is not exactly one to what was asked is none.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Answer, Error, ErrorKind};
 
-#[derive(Deserialize)]
+/// So many bytes of a body are looked at for a message.
+const QUOTED: usize = 40_000;
+
+#[derive(serde::Deserialize)]
 struct Reply<'a> {
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
@@ -17,7 +22,7 @@ struct Reply<'a> {
     error: Option<ReplyError>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct ReplyError {
     #[serde(default)]
     code: i64,
@@ -62,7 +67,10 @@ pub(super) fn batch_replies(body: &[u8], calls: usize) -> Result<Vec<Answer>, Er
             Ok(_) => Error::new(ErrorKind::Unreadable, "one answer to a batch"),
         });
     }
-    let mut replies: Vec<Reply<'_>> = parse(body)?;
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let read = deserializer.deserialize_seq(Replies { most: calls });
+    let read = read.and_then(|replies| deserializer.end().map(|()| replies));
+    let mut replies = read.map_err(|_| not_json_rpc(body))?;
     replies.sort_by_key(Reply::number);
     if !replies.iter().map(Reply::number).eq((1..=calls).map(Some)) {
         return Err(Error::new(ErrorKind::Unreadable, "batch answered in part"));
@@ -70,11 +78,37 @@ pub(super) fn batch_replies(body: &[u8], calls: usize) -> Result<Vec<Answer>, Er
     Ok(replies.into_iter().map(Reply::outcome).collect())
 }
 
+/// Reads the answers of a batch. A body has room for millions of empty ones: one more than there are calls is kept at most.
+struct Replies {
+    most: usize,
+}
+
+impl<'de> Visitor<'de> for Replies {
+    type Value = Vec<Reply<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of answers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut replies = Vec::new();
+        while replies.len() <= self.most {
+            let Some(reply) = entries.next_element()? else { return Ok(replies) };
+            replies.push(reply);
+        }
+        while entries.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(replies)
+    }
+}
+
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(body).map_err(|_| {
-        let start = String::from_utf8_lossy(&body[..body.len().min(1000)]);
-        Error::new(ErrorKind::Unreadable, format_args!("answer is not JSON-RPC: {start:?}"))
-    })
+    serde_json::from_slice(body).map_err(|_| not_json_rpc(body))
+}
+
+fn not_json_rpc(body: &[u8]) -> Error {
+    // Longer than any message: where it ends, a key that the server repeats may be cut in two (see `redact`).
+    let start = String::from_utf8_lossy(&body[..body.len().min(QUOTED)]);
+    Error::new(ErrorKind::Unreadable, format_args!("answer is not JSON-RPC: {start:?}"))
 }
 
 /// Whether an HTTP error carries a JSON-RPC error, which says more than the status.
@@ -127,6 +161,14 @@ mod tests {
         ] {
             assert!(batch_replies(body.as_bytes(), 2).is_err(), "{body}");
         }
+    }
+
+    #[test]
+    fn of_a_batch_with_far_too_many_answers_few_are_kept() {
+        let body = format!("[{}{{}}]", "{},".repeat(100_000));
+        let mut deserializer = serde_json::Deserializer::from_str(&body);
+        assert_eq!(deserializer.deserialize_seq(Replies { most: 2 }).unwrap().len(), 3);
+        assert_eq!(batch_replies(body.as_bytes(), 2).unwrap_err().message, "batch answered in part");
     }
 
     proptest::proptest! {

@@ -49,9 +49,20 @@ impl Redactor {
     /// The message as it may be shown: without keys, and short.
     pub(super) fn redacted(&self, message: &str) -> String {
         // Not cut before: a cut through a key would leave a part of it that looks like none.
-        let whole = self.masked(message.to_owned());
+        let whole = self.masked(self.without_cut_key(message).to_owned());
         // The cut may have made a word of what was part of one.
         self.masked(whole.chars().take(LONGEST_MESSAGE).collect())
+    }
+
+    /// The message without the beginning of a key at its end, where whoever quoted a server broke off.
+    fn without_cut_key<'a>(&self, message: &'a str) -> &'a str {
+        let lower = message.to_ascii_lowercase();
+        let begun = |form: &String| {
+            let mut lengths = (SHORTEST_ANYWHERE..form.len()).rev();
+            lengths.find(|length| form.get(..*length).is_some_and(|begun| lower.ends_with(begun)))
+        };
+        let cut = self.forms.iter().filter_map(begun).max().unwrap_or(0);
+        &message[..message.len() - cut]
     }
 
     fn masked(&self, mut message: String) -> String {
@@ -139,6 +150,15 @@ mod tests {
             (&["say \"x\""], r#"{"say \"x\""}"#, r#"{"***"}"#),
         ] {
             assert_eq!(redacted(keys, message), expected, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn of_a_key_that_is_cut_in_two_nothing_is_shown() {
+        let key: String = (0..300).map(|number| format!("k{number}")).collect();
+        for end in [6, 7, 500, key.len() - 1] {
+            let message = format!("{key}{key}{}", &key[..end]);
+            assert_eq!(redacted(&[&key], &message), "******", "{end}");
         }
     }
 
