@@ -47,11 +47,12 @@ impl Seen {
         Self { block: header.block, bloom, state: None }
     }
 
-    /// Its header; a bloom that rules everything out is left out, as it says nothing of what came.
+    /// Its header; a bloom that rules everything out is an empty one, which does just that.
     pub(super) fn header(&self) -> Header {
         let bloom = match &self.bloom {
             Bloomed::Hits(bloom) => Some(**bloom),
-            Bloomed::RuledOut | Bloomed::Unknown => None,
+            Bloomed::RuledOut => Some(Bloom::zero()),
+            Bloomed::Unknown => None,
         };
         Header { block: self.block, bloom }
     }
@@ -90,7 +91,10 @@ impl Trail {
 
     /// The chain that ends with this head, downwards, as far as it is known without a gap.
     pub(super) fn chain_below(&self, head: H256) -> impl Iterator<Item = &Seen> {
-        std::iter::successors(self.find(head), |seen| self.find(seen.block.parent))
+        // Numbers fall, so that it ends whatever a node calls a block's parent.
+        std::iter::successors(self.find(head), |seen| {
+            self.find(seen.block.parent).filter(|below| below.block.number + 1 == seen.block.number)
+        })
     }
 
     /// The blocks from `first` to `last` of the chain that ends with this head, if all are known.
@@ -148,6 +152,17 @@ mod tests {
         assert_eq!(between(hash(2, 8), 8, 9), None);
         assert_eq!(between(hash(1, 9), 0, 3), None);
         assert_eq!(between(hash(3, 9), 5, 8), None);
+    }
+
+    #[test]
+    fn no_block_is_its_own_parent() {
+        let mut trail = Trail::default();
+        trail.add(seen(1, 5, hash(1, 5)));
+        assert_eq!(trail.between(hash(1, 5), 0, 5).map(|blocks| numbers(&blocks)), None);
+        trail.add(seen(1, 6, hash(1, 7)));
+        trail.add(seen(1, 7, hash(1, 6)));
+        assert_eq!(trail.chain_below(hash(1, 7)).count(), 2);
+        assert_eq!(trail.chain_below(hash(1, 6)).count(), 1);
     }
 
     #[test]
