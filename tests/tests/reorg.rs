@@ -269,6 +269,11 @@ async fn a_branch_that_is_returned_to_is_not_counted_again() {
         rig.catch_up().await;
         assert_eq!(rig.reorgs(), 1, "and back, turn {turn}");
     }
+    // That it was returned to is no reason to take its own for a return.
+    rig.sim.reorg(3);
+    rig.sim.advance(1);
+    rig.catch_up().await;
+    assert_eq!(rig.reorgs(), 2);
 }
 
 #[tokio::test]

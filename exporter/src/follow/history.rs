@@ -203,11 +203,11 @@ impl History {
             return Rewound::Restart { from: if self.reread { self.first_block } else { self.start_block } };
         };
         let undone = self.gaps.iter().position(|gap| gap.last > block);
-        let missing = match undone.and_then(|index| self.gaps.drain(index..).next()) {
-            Some(gap) => gap.missing_before,
-            None => self.count_check.map(|check| check.missing),
+        self.count_check = match undone.and_then(|index| self.gaps.drain(index..).next()) {
+            Some(gap) => gap.missing_before.map(|missing| CountCheck { block, missing }),
+            // What was compared at an older block says nothing of this one.
+            None => self.count_check.map(|check| CountCheck { block: check.block.min(block), ..check }),
         };
-        self.count_check = missing.map(|missing| CountCheck { block, missing });
         self.proof.rewind(block);
         Rewound::To(block)
     }
@@ -228,13 +228,16 @@ impl History {
         self.reread = true;
     }
 
-    /// The blocks below `head` at which branches were left.
-    pub(super) fn left_branches(&self, head: u64) -> Vec<BlockRef> {
-        self.left_branches.iter().filter(|tip| tip.number <= head).copied().collect()
+    /// The blocks at which branches were left, above the newest one that is `shared` with all that follow, up to `head`.
+    pub(super) fn left_branches(&self, shared: Option<u64>, head: u64) -> Vec<BlockRef> {
+        let decides = |tip: &&BlockRef| tip.number <= head && shared.is_none_or(|shared| tip.number > shared);
+        self.left_branches.iter().filter(decides).copied().collect()
     }
 
-    /// Remembers how far the branch was read that is being left.
-    pub(super) fn leave_branch(&mut self) {
+    /// Remembers how far the branch was read that is being left for another, which was left at these blocks before: what
+    /// was left and is followed again tells nothing of the next one.
+    pub(super) fn leave_branch(&mut self, left_before: &[BlockRef]) {
+        self.left_branches.retain(|tip| !left_before.contains(tip));
         self.left_branches.extend(self.ledger.block());
         if self.left_branches.len() > BRANCHES {
             self.left_branches.pop_front();

@@ -73,8 +73,9 @@ impl Follower {
         if shared == Some(at) {
             return Err(inconsistent());
         }
-        let returning = self.is_left_branch(source).await?;
-        self.history.leave_branch();
+        let left_before = self.left_branches(source, shared).await?;
+        let returning = !left_before.is_empty();
+        self.history.leave_branch(&left_before);
         self.snapshot.reorgs += u64::from(!returning);
         tracing::warn!(network = %self.network.name, block = at, old_hash = ?old.hash, new_hash = ?new_hash,
             rewound_to = shared, returning,
@@ -105,11 +106,13 @@ impl Follower {
         }
     }
 
-    /// Whether the endpoint's branch is one that was left: it has the block at which that was done.
-    async fn is_left_branch(&self, source: &Source) -> Result<bool, CycleError> {
-        let tips = self.history.left_branches(source.head.number);
+    /// The blocks above the newest `shared` one at which the endpoint's branch was left before, if it ever was.
+    async fn left_branches(&self, source: &Source, shared: Option<u64>) -> Result<Vec<BlockRef>, CycleError> {
+        let mut tips = self.history.left_branches(shared, source.head.number);
         let headers = source.headers(&tips.iter().map(|tip| tip.number).collect::<Vec<_>>()).await?;
-        Ok(tips.iter().zip(headers).any(|(tip, header)| tip.hash == header.block.hash))
+        let mut headers = headers.into_iter();
+        tips.retain(|tip| headers.next().is_some_and(|header| tip.hash == header.block.hash));
+        Ok(tips)
     }
 }
 

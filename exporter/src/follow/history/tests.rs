@@ -179,6 +179,33 @@ fn a_history_is_rewound_to_what_is_right_or_begun_anew() {
 }
 
 #[test]
+fn what_was_not_compared_is_not_by_going_back() {
+    let mut history = history(Some(5));
+    for first in [10, 13] {
+        extend(&mut history, &range(first..=first + 2, 1, 1, None));
+    }
+    assert_eq!(history.rewind(Some(12)), Rewound::To(12));
+    assert_eq!(history.count_check, Some(CountCheck { block: 9, missing: 0 }));
+}
+
+#[test]
+fn only_the_newest_return_to_a_branch_is_told_by_where_it_was_left() {
+    let mut history = history(None);
+    let left = block(9, 1);
+    assert!(history.left_branches(None, 20).is_empty());
+    history.leave_branch(&[]);
+    for (shared, head, decides) in
+        [(None, 20, true), (Some(8), 9, true), (Some(9), 20, false), (Some(8), 8, false)]
+    {
+        let tips = history.left_branches(shared, head);
+        assert_eq!(tips, if decides { vec![left] } else { vec![] }, "{shared:?} {head}");
+    }
+    extend(&mut history, &range(10..=12, 1, 1, None));
+    history.leave_branch(&[left]);
+    assert_eq!(history.left_branches(None, 20), [block(12, 1)]);
+}
+
+#[test]
 fn a_chain_that_ends_lower_is_known_by_the_newest_block_both_have() {
     let mut history = history(None);
     extend(&mut history, &range(10..=12, 1, 1, Some(3)));
