@@ -151,10 +151,19 @@ impl Proof {
         });
     }
 
+    /// What is due was not answered again, for too long: it stays the word of one endpoint.
+    pub fn give_up(&mut self) {
+        if let Some(stretch) = self.unchecked.pop_front() {
+            self.believe(stretch.first, stretch.last);
+        }
+    }
+
     fn believe(&mut self, first: u64, last: u64) {
-        match self.believed.last_mut().filter(|(_, before)| before + 1 == first) {
+        let place = self.believed.partition_point(|(before, _)| *before < first);
+        match place.checked_sub(1).map(|before| &mut self.believed[before]).filter(|(_, it)| it + 1 == first)
+        {
             Some((_, before)) => *before = last,
-            None => self.believed.push((first, last)),
+            None => self.believed.insert(place, (first, last)),
         }
         if self.believed.len() > STRETCHES {
             // What lies between is counted as believed, too.
@@ -260,6 +269,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_never_answered_again_holds_nothing_up() {
+        let mut proof = Proof::default();
+        for number in 100..=250 {
+            near(&mut proof, number, &[log(number, 1)]);
+        }
+        // Meanwhile the endpoint is believed about a later block.
+        proof.extend(block(251), block(260), &Witness::OneEndpoint, true);
+        assert_eq!((proof.check(&[]), proof.unproven()), (Verdict::Fewer, 161));
+        proof.give_up();
+        assert_eq!((proof.unproven(), proof.due(u64::MAX).unwrap().blocks()), (161, 160..=219));
+        let mut logs: Vec<_> = (160..=219).map(|number| log(number, 1)).collect();
+        logs.push(log(200, 2));
+        assert_eq!(proof.check(&logs), Verdict::More);
+        proof.rewind(199);
+        assert_eq!(proof.unproven(), 100);
+    }
+
+    #[test]
     fn far_from_the_head_only_another_endpoint_proves_anything() {
         let mut proof = Proof::default();
         proof.extend(block(10), block(19), &Witness::OneEndpoint, true);
@@ -273,11 +300,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_block_is_counted_twice_and_none_beyond_the_end(steps in proptest::collection::vec((0..4_u8, 1..50_u64), 0..60)) {
+        fn no_block_is_counted_twice_and_none_beyond_the_end(steps in proptest::collection::vec((0..5_u8, 1..50_u64), 0..60)) {
             // Naively, by block: whether it is proven.
             let (mut proof, mut naive) = (Proof::default(), vec![true]);
             for (step, size) in steps {
                 let first = naive.len() as u64;
+                if step == 4 {
+                    proof.give_up();
+                    continue;
+                }
                 if step == 3 {
                     let to = first.saturating_sub(size).max(1) - 1;
                     proof.rewind(to);

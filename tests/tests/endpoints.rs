@@ -111,6 +111,28 @@ async fn one_that_hangs_at(method: &'static str) {
     assert!(again <= 5 * first, "{method}: {first} in vain at first, {again} more within 20 blocks");
 }
 
+/// Blocks are older than any log can be late when they are confirmed, so that they are looked at again at once.
+#[tokio::test]
+async fn one_that_leaves_out_logs_gives_way_to_one_that_has_them() {
+    const STEPS: u64 = 4;
+    let sim = Sim::start(Params { block_time: Duration::from_secs(12), ..Params::default() }).await.unwrap();
+    sim.advance(HISTORY);
+    let (preferred, other) = (Proxy::start(&sim.url()).await, Proxy::start(&sim.url()).await);
+    preferred.set(Fault::ReadyOmitted);
+    let mut setup = Setup::new(&[&preferred.url(), &other.url()], sim.chain().contract());
+    setup.confirmations = 32;
+    let exporter = Exporter::start(&setup.yaml(None)).await;
+    for _ in 0..STEPS {
+        let target = sim.advance(10) - setup.confirmations;
+        let oracle = Oracle::read(&sim.url(), setup.contract, target).await;
+        let exact = |text: &str| reached(text, target) && oracle.differences(text).is_empty();
+        watch(&exporter, PATIENCE, exact, |_| Vec::new()).await.unwrap();
+    }
+    let is_late = |line: &&String| line.contains("logs that did not come in time");
+    let late = exporter.log().iter().filter(is_late).count() as u64;
+    assert!(late <= 3 * STEPS, "{late} times the history was taken back for late logs");
+}
+
 #[tokio::test]
 async fn a_dead_endpoint_is_passed_over() {
     let rig = Rig::start(Fault::Hang).await;

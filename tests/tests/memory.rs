@@ -163,6 +163,8 @@ async fn honest_networks_are_served_in_256_mib_beside_a_hostile_node() {
         (Fault::TreeViews, "eth_call"),
         (Fault::TreeTimes, "eth_getLogs"),
         (Fault::Crumbs, "eth_getBlockByNumber"),
+        (Fault::BatchHollow, "eth_getBlockByNumber"),
+        (Fault::OwnParent, "eth_getBlockByNumber"),
         (Fault::EndlessInterim, "none"),
     ] {
         rig.attack(fault, method).await;

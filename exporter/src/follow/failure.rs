@@ -19,7 +19,8 @@ pub(super) enum CycleError {
     Range { blocks: u64, first: u64, error: rpc::Error },
     /// Answers that do not fit together; another replica or a moment later they may.
     Inconsistent(String),
-    /// Logs that must be there did not come yet; `blocks` is the size of the range.
+    /// Logs that must be there did not come yet; `blocks` is the size of the range where a smaller one may bring them,
+    /// else 1.
     Late { why: String, blocks: u64 },
     /// Head and views were read, but the node does not say what is confirmed.
     Unconfirmed(String),

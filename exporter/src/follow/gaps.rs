@@ -17,7 +17,7 @@ use crate::proof::{Stretch, Verdict};
 /// They are asked for again after so long, then at growing intervals.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest interval.
+/// The longest interval; what was counted and is not answered again by then is given up.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// When gaps are looked at again.
@@ -30,6 +30,10 @@ pub(super) struct Schedule {
 impl Schedule {
     pub(super) fn new() -> Self {
         Self { pause: FIRST_PAUSE, asked: Instant::now() }
+    }
+
+    fn is_at_its_longest(&self) -> bool {
+        self.pause == LONGEST_PAUSE
     }
 
     fn is_due(&mut self, now: Instant) -> bool {
@@ -65,10 +69,17 @@ impl Follower {
 
     /// Asks once more for what was counted near the head, when no log of it can be late any more. What was not counted
     /// is read with all that follows it.
-    pub(super) async fn check_counted(&mut self, source: &Source) {
-        let Some(blocks) = self.history.proof.due(source.head.time).map(Stretch::blocks) else { return };
-        if self.check_schedule.as_mut().is_some_and(|schedule| !schedule.is_due(Instant::now())) {
-            return;
+    ///
+    /// # Errors
+    /// Another endpoint has logs that this one did not show: it would leave them out again.
+    pub(super) async fn check_counted(&mut self, source: &Source) -> Result<(), CycleError> {
+        let Some(blocks) = self.history.proof.due(source.head.time).map(Stretch::blocks) else {
+            return Ok(());
+        };
+        let waits =
+            |schedule: &mut Schedule| !schedule.is_at_its_longest() && !schedule.is_due(Instant::now());
+        if self.check_schedule.as_mut().is_some_and(waits) {
+            return Ok(());
         }
         // With the next block: the last one of an answer is where nodes are short of logs.
         let (first, last) = blocks.into_inner();
@@ -76,28 +87,39 @@ impl Follower {
         let others = source.second.iter().map(|second| (&second.endpoint, second.size));
         let itself = (&source.endpoint, self.memories[source.endpoint.index].ranges.size());
         for (endpoint, size) in others.chain([itself]) {
+            let number = endpoint.number();
             let later = source.logs_of_contract(endpoint, asked.clone(), size).await;
             match later.map(|later| self.history.proof.check(&later)) {
                 Ok(Verdict::Same) => {
                     self.check_schedule = None;
-                    return;
+                    return Ok(());
                 }
                 Ok(Verdict::More) => {
                     let answered = Source { endpoint: endpoint.clone(), ..source.clone() };
-                    if self.read_late_logs(&answered, first, last).await {
-                        return;
+                    if !self.read_late_logs(&answered, first, last).await {
+                        continue;
                     }
+                    if endpoint.index == source.endpoint.index {
+                        return Ok(());
+                    }
+                    let why = format!("lacks logs of blocks {first} to {last} that endpoint {number} has");
+                    return Err(CycleError::Late { why, blocks: 1 });
                 }
                 Ok(Verdict::Fewer) => tracing::debug!(network = %self.network.name, first, last,
-                    endpoint = endpoint.number(), "logs that were counted are not answered any more"),
+                    endpoint = number, "logs that were counted are not answered any more"),
                 // Not a problem of this cycle, which goes on without.
                 Err(error) => {
-                    tracing::debug!(network = %self.network.name, first, last, endpoint = endpoint.number(), %error,
+                    tracing::debug!(network = %self.network.name, first, last, endpoint = number, %error,
                         "logs not asked for again");
                 }
             }
         }
-        self.check_schedule.get_or_insert_with(Schedule::new);
+        // A node that has thrown its logs away will not have them again. Those of later blocks may still be there, and
+        // are asked for once each until one proves what was counted.
+        if self.check_schedule.get_or_insert_with(Schedule::new).is_at_its_longest() {
+            self.history.proof.give_up();
+        }
+        Ok(())
     }
 
     /// Logs that were not counted are there now: what follows is read again. False: the endpoint that has them may be on

@@ -226,7 +226,10 @@ fn spoil(fault: Fault, answer: &mut Value) {
 fn spoil_header(fault: Fault, result: &mut Value, contract: H160) {
     let Some(header) = result.as_object_mut().filter(|it| it.contains_key("logsBloom")) else { return };
     match fault {
-        Fault::BloomAbsent => {
+        Fault::OwnParent => {
+            header.insert("parentHash".to_owned(), header["hash"].clone());
+        }
+        Fault::BloomAbsent | Fault::ReadyOmitted => {
             header.remove("logsBloom");
         }
         Fault::BloomZero => {
@@ -254,6 +257,9 @@ fn refuse_batch(fault: Fault, members: usize) -> Option<Outcome> {
         Fault::BatchRefused400 => refusal(400, "Invalid Request"),
         Fault::BatchRefusedHtml => Some(Outcome::page(405, html("405 Method Not Allowed"))),
         Fault::BatchEmpty => Some(Outcome::json(200, &json!([]))),
+        Fault::BatchHollow => {
+            Some(Outcome { status: 200, json: true, text: format!("[{}{{}}]", "{},".repeat(bulk::MASS / 3)) })
+        }
         Fault::BatchSmall if members > 3 => refusal(200, "batch size too large"),
         Fault::BatchCounted if members > 12 => refusal(429, "15/second request limit reached"),
         Fault::Rate(refused) if refused.status == 429 => {

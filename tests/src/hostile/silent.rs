@@ -45,6 +45,7 @@ pub(super) async fn spoil(
     let Some(found) = result.as_array_mut() else { return Ok(()) };
     match fault {
         Fault::LogsCut => found.truncate(CUT),
+        Fault::ReadyOmitted => found.retain(|log| !is_one_of(log, READY)),
         Fault::LogsPending => found.push(pending(params)),
         Fault::LogsOversized => {
             let crowded = |log: &&mut Value| block(log).is_some_and(|number| number.is_multiple_of(CROWDED));
@@ -82,7 +83,7 @@ async fn by_range(
             found.retain(|log| place.next() == first || block(log) != Some(last));
         }
         Fault::LogsHoles => {
-            let buffered: Vec<_> = found.iter().filter(|log| is_buffered(log)).map(block).collect();
+            let buffered: Vec<_> = found.iter().filter(|log| is_one_of(log, BUFFERED)).map(block).collect();
             found.retain(|log| {
                 block(log).is_some_and(|number| number + HOLES > head) || buffered.contains(&block(log))
             });
@@ -154,9 +155,9 @@ fn buffered(params: &Value, salt: u64) -> Value {
     })
 }
 
-fn is_buffered(log: &Value) -> bool {
+fn is_one_of(log: &Value, events: [&str; 2]) -> bool {
     serde_json::from_value::<H256>(log["topics"][0].clone())
-        .is_ok_and(|first| BUFFERED.iter().any(|signature| topic(signature) == first))
+        .is_ok_and(|first| events.iter().any(|signature| topic(signature) == first))
 }
 
 fn block(log: &Value) -> Option<u64> {

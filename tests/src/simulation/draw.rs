@@ -163,6 +163,9 @@ fn may_be_met(fault: &Fault) -> bool {
         Fault::TwoBranches
             // Read for the same error as others, megabytes of it.
             | Fault::OversizedJson
+            | Fault::BatchHollow
+            // Nobody could tell, where there is no other endpoint.
+            | Fault::ReadyOmitted
             // Believed after half a minute.
             | Fault::BloomFalseOnce
             // Nobody asks for it.

@@ -66,6 +66,26 @@ async fn answers_are_cut_and_old_logs_are_gone() {
 }
 
 #[tokio::test]
+async fn what_became_ready_is_left_out_and_no_bloom_tells() {
+    let rig = Rig::start().await;
+    let kinds = async || {
+        let got = rig.logs(1, HEAD).await;
+        let logs = got.result().as_array().unwrap();
+        logs.iter().map(|log| log["topics"][0].as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let right = kinds().await;
+    rig.proxy.set(Fault::ReadyOmitted);
+    let left = kinds().await;
+    let ready = format!("{:?}", tesseract_tests::sim::topic("TransactionReady(bytes32)"));
+    assert_eq!(right.difference(&left).collect::<Vec<_>>(), [&ready]);
+    let header = rig.header(json!(hex(HEAD))).await;
+    assert!(header["hash"].is_string() && header["logsBloom"].is_null());
+    rig.proxy.set(Fault::OwnParent);
+    let header = rig.header(json!(hex(HEAD))).await;
+    assert_eq!(header["parentHash"], header["hash"]);
+}
+
+#[tokio::test]
 async fn logs_of_no_block_of_the_chain() {
     let rig = Rig::start().await;
     let right = rig.logs(1, HEAD).await.result().as_array().unwrap().clone();

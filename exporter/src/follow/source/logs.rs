@@ -132,20 +132,10 @@ impl Source {
         blocks: RangeInclusive<u64>,
         size: u64,
     ) -> Result<Vec<Log>, CycleError> {
-        let logs = self.logs_in_parts(endpoint, blocks.clone(), size).await?;
+        let logs = self.logs_of_all(endpoint, &plan::split(blocks.clone(), size)).await?;
         let mut logs = chain::arrange(logs, blocks, self.contract)?;
         logs.retain(decode::is_known);
         Ok(logs)
-    }
-
-    /// The logs of these blocks as an endpoint has them, `size` blocks at a time.
-    async fn logs_in_parts(
-        &self,
-        endpoint: &Endpoint,
-        blocks: RangeInclusive<u64>,
-        size: u64,
-    ) -> Result<Vec<Log>, CycleError> {
-        self.logs_of_all(endpoint, &plan::split(blocks, size)).await
     }
 
     /// The logs of several ranges as an endpoint has them.
