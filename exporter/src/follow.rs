@@ -170,6 +170,9 @@ impl Follower {
     fn go_on_from(&mut self, last: &Snapshot) {
         self.pool.go_on_from(&last.endpoints);
         (self.snapshot.reorgs, self.snapshot.panics) = (last.reorgs, last.panics);
+        // What is read again is no news, and numbers go on only of the chain that they are of.
+        self.highest_block = last.processed.map_or(0, |block| block.number).max(self.highest_block);
+        self.chain_id = self.chain_id.or(last.chain_id);
         if let Some(confirmed) = &last.confirmed {
             self.last_exposed = Counts::clone(&confirmed.counts);
             (self.snapshot.synced, self.recomputing) = (true, true);
@@ -222,6 +225,11 @@ impl Follower {
                 let before = || self.snapshot.problem.clone();
                 return Err(problem.or_else(before).unwrap_or_else(|| "no endpoint can be asked".to_owned()));
             };
+            // Nobody has shown a head, and all had their turn: that is to be shown before the first is asked again.
+            if let Some(problem) = problem.take_if(|_| tries[endpoint.index] > 0 && !self.snapshot.connected)
+            {
+                return Err(problem);
+            }
             let Err(error) = self.step(&endpoint).await else {
                 endpoint.record_completed();
                 self.memories[endpoint.index].record_progress();
@@ -322,7 +330,7 @@ impl Follower {
             }
             self.checked_head = Some(head.hash);
         }
-        self.check_counted(&source).await;
+        self.check_counted(&source).await?;
         // Views that could not be read are absent, and no reason to leave the blocks unread.
         views?;
         self.snapshot.sync_remaining = target.map(|_| remaining(&self.history));

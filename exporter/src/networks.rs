@@ -136,7 +136,7 @@ impl Running {
 /// state.
 async fn follow_after(
     before: Option<Running>,
-    mut network: Network,
+    network: Network,
     file: Option<PathBuf>,
     publish: watch::Sender<Arc<Snapshot>>,
     shutdown: watch::Receiver<bool>,
@@ -148,8 +148,6 @@ async fn follow_after(
         let _ = (&mut before.task).await;
         last = before.last_for(&network).map(|last| Arc::new(last.without_node(CHANGED.into())));
         if let Some(last) = &last {
-            // Numbers go on, so the chain must be the one that they are of.
-            network.chain_id = network.chain_id.or(last.chain_id);
             publish.send_replace(last.clone());
         }
     }

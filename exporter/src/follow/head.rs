@@ -11,6 +11,7 @@ use crate::chain::{self, BlockRef, Header};
 use crate::config::{Confirmations, Network};
 use crate::rpc::{self, Answer, Call, Check, Endpoint, ErrorKind, Method, Pool};
 use crate::snapshot::Head;
+use crate::views::Views;
 
 /// What an endpoint says of its chain.
 #[derive(Clone, Debug)]
@@ -64,6 +65,9 @@ pub(super) fn block_call(tag: &str) -> Call {
 
 impl Follower {
     pub(super) fn show_head(&mut self, block: BlockRef) {
+        // Those of another head are not this one's.
+        self.snapshot.views = Views::default();
+        self.snapshot.owner_expected = None;
         self.snapshot.connected = true;
         self.snapshot.head = Some(Head { number: block.number, timestamp: block.time });
     }

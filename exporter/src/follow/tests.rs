@@ -1,4 +1,4 @@
-//! A cycle that never ends. What the loop does with everything else is shown over real sockets, in the
+//! Cycles that never end, or in vain. What the loop does with everything else is shown over real sockets, in the
 //! project's `tests`.
 
 use tokio::net::TcpListener;
@@ -6,8 +6,8 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::config::{self, Config};
 
-#[tokio::test(start_paused = true)]
-async fn a_cycle_that_never_ends_is_blamed_on_its_endpoint_and_restarted() {
+/// A network of two endpoints that take connections and never answer.
+async fn silent_network() -> ([TcpListener; 2], Network) {
     let silent =
         [TcpListener::bind("127.0.0.1:0").await.unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap()];
     let urls = silent.each_ref().map(|listener| format!("http://{}", listener.local_addr().unwrap()));
@@ -17,7 +17,24 @@ async fn a_cycle_that_never_ends_is_blamed_on_its_endpoint_and_restarted() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, yaml).unwrap();
     let mut config = Config::find(Some(file.path()), &config::Variables::new()).unwrap();
-    let mut network = config.networks.pop().unwrap();
+    (silent, config.networks.pop().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_are_all_silent_are_reported_when_each_had_its_turn() {
+    let (_silent, mut network) = silent_network().await;
+    network.request_timeout = Duration::from_secs(60);
+    let (publish, mut snapshots) = watch::channel(Arc::new(Snapshot::unknown(&network)));
+    let (_running, shutdown) = watch::channel(false);
+    let following = tokio::spawn(run(network, None, None, publish, shutdown));
+    let reported = |snapshot: &Arc<Snapshot>| snapshot.problem.is_some();
+    timeout(Duration::from_secs(150), snapshots.wait_for(reported)).await.unwrap().unwrap();
+    following.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cycle_that_never_ends_is_blamed_on_its_endpoint_and_restarted() {
+    let (silent, mut network) = silent_network().await;
     // Longer than can be configured, and than a cycle.
     network.request_timeout = Duration::from_secs(3600);
     let (publish, mut snapshots) = watch::channel(Arc::new(Snapshot::unknown(&network)));
