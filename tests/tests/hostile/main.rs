@@ -333,9 +333,7 @@ async fn batches() {
     assert_eq!(ids(&got(Fault::BatchMissing).await), [1, 2, 3]);
     assert_eq!(ids(&got(Fault::BatchTwice).await), [1, 2, 3, 4, 1]);
     assert_eq!(got(Fault::BatchEmpty).await.json(), &json!([]));
-    let hollow = got(Fault::BatchHollow).await;
-    let members = hollow.json().as_array().unwrap();
-    assert!(members.len() > 5_000_000 && members[0] == json!({}));
+    assert!(matches!(got(Fault::BatchHollow).await, Got::Text(200, text) if text == "oversized"));
     assert_eq!(got(Fault::BatchFirstOnly).await.json()["id"], 1);
     assert_eq!(got(Fault::BatchRefused).await.json()["error"]["code"], -32600);
     assert_eq!(got(Fault::BatchSmall).await.json()["error"]["code"], -32600);
