@@ -74,8 +74,8 @@ impl Reader<'_> {
         });
         let contract = self.required("TESSERACT_CONTRACT", value::address);
         let name = self.optional("TESSERACT_NETWORK", value::name);
-        let chain_id = self.optional("TESSERACT_CHAIN_ID", |it| value::number(it, 1));
-        let start_block = self.optional("TESSERACT_START_BLOCK", |it| value::number(it, 0));
+        let chain_id = self.optional("TESSERACT_CHAIN_ID", value::positive);
+        let start_block = self.optional("TESSERACT_START_BLOCK", value::whole);
         let confirmations: Option<Confirmations> =
             self.optional("TESSERACT_CONFIRMATIONS", value::confirmations);
         let state_dir = self.optional("TESSERACT_STATE_DIR", value::path);
