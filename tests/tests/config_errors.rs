@@ -134,6 +134,9 @@ async fn what_is_huge_or_deep_is_refused_in_no_time() {
 #[tokio::test]
 async fn nothing_configured() {
     assert_refused("nothing", &Launch::bare().run().await);
+    // Which may be but a mistyped name.
+    let mistyped = Launch::bare().env("TESSERACT_RPCURL", "sesame").env("TESSERACT_ADDRESS", "sesame");
+    assert_refused("mistyped_variables", &mistyped.run().await);
 }
 
 #[tokio::test]

@@ -10,6 +10,11 @@ pub type Variables = BTreeMap<String, String>;
 
 const PREFIX: &str = "TESSERACT_";
 
+/// Nothing says what to follow.
+const NOTHING: &str = "no configuration: write exporter.yml, name another file with --config.file, \
+                       or set TESSERACT_RPC_URL and TESSERACT_CONTRACT; \
+                       to try it on a simulated chain: cargo demo, or docker compose --env-file demo.env up";
+
 /// Every variable that describes a network, and what it is.
 pub const VARIABLES: [(&str, &str); 11] = [
     ("TESSERACT_RPC_URL", "RPC URL, or several separated by commas, in order of preference"),
@@ -28,12 +33,12 @@ pub const VARIABLES: [(&str, &str); 11] = [
 /// Reads the `TESSERACT_*` variables; one that is set but empty counts as not set.
 pub(super) fn read(env: &Variables) -> Result<Config, Vec<String>> {
     let mut reader = Reader { env, mistakes: Vec::new() };
-    if reader.get("TESSERACT_RPC_URL").is_none() && reader.get("TESSERACT_CONTRACT").is_none() {
-        let what = "no configuration: write exporter.yml, name another file with --config.file, \
-                    or set TESSERACT_RPC_URL and TESSERACT_CONTRACT";
-        return Err(vec![what.to_owned()]);
-    }
-    let config = reader.config();
+    let config = if reader.get("TESSERACT_RPC_URL").is_none() && reader.get("TESSERACT_CONTRACT").is_none() {
+        reader.mistakes.push(NOTHING.to_owned());
+        None
+    } else {
+        reader.config()
+    };
     let known = VARIABLES.map(|(name, _)| name);
     for name in set(env).filter(|name| !known.contains(name)) {
         reader.mistakes.push(format!("{name}: unknown variable, expected one of {}", known.join(", ")));
