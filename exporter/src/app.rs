@@ -62,11 +62,7 @@ async fn run(
     let mut signals = Signals::new().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let _lock: Option<File> = config.state_dir.as_deref().map(state::lock).transpose()?;
     let address = &options.listen_address;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        format!(
-            "cannot listen on {address}: {error}; stop what uses it, or choose another --web.listen-address"
-        )
-    })?;
+    let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
     let bound = listener.local_addr().map_err(|error| format!("cannot listen on {address}: {error}"))?;
 
     if !config.unused_variables.is_empty() {
@@ -126,6 +122,14 @@ async fn run(
         Err(_) => tracing::warn!("stopped without waiting for every task"),
     }
     Ok(())
+}
+
+fn cannot_listen(address: &str, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "stop what uses it, or choose another",
+        _ => "choose another",
+    };
+    format!("cannot listen on {address}: {error}; {hint} --web.listen-address")
 }
 
 /// A configuration that is being read, on a thread that may wait for a disk.

@@ -223,6 +223,13 @@ async fn a_port_in_use() {
 }
 
 #[tokio::test]
+async fn an_address_of_another_machine() {
+    // Of a range that is kept for documentation.
+    let finished = Launch::config(VALID).arg("--web.listen-address=192.0.2.1:8000").run().await;
+    assert_refused("foreign_address", &finished);
+}
+
+#[tokio::test]
 async fn a_state_dir_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let config = format!("state_dir: {}{VALID}", directory.path().display());
