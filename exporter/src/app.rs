@@ -4,6 +4,7 @@
 //! ends the process: a network that fails, or even panics, does not, and neither does a configuration that
 //! turned bad.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -132,6 +133,19 @@ fn cannot_listen(address: &str, error: &io::Error) -> String {
     format!("cannot listen on {address}: {error}; {hint} --web.listen-address")
 }
 
+/// Both, or what is wrong with either, a line each.
+pub(crate) fn both<A, B>(
+    first: Result<A, impl Display>,
+    second: Result<B, impl Display>,
+) -> Result<(A, B), String> {
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (Err(first), Err(second)) => Err(format!("{first}\n{second}")),
+        (Err(mistakes), _) => Err(mistakes.to_string()),
+        (_, Err(mistakes)) => Err(mistakes.to_string()),
+    }
+}
+
 /// A configuration that is being read, on a thread that may wait for a disk.
 type Reading = JoinHandle<Result<Config, String>>;
 
@@ -153,13 +167,17 @@ fn read_again(
     state_dir: Option<&Path>,
     access: &web::Access,
 ) -> Result<Config, String> {
-    let config = Config::read_again(source, env).map_err(|mistakes| mistakes.to_string())?;
-    if config.state_dir.as_deref() != state_dir {
+    let config = Config::read_again(source, env).map_err(|mistakes| mistakes.to_string());
+    let config = config.and_then(|config| {
+        if config.state_dir.as_deref() == state_dir {
+            return Ok(config);
+        }
         // The lock on the directory, and what other exporters may use, hang on it.
-        return Err(format!("{source}: state_dir is another one; restart to change that"));
-    }
-    access.reload()?;
-    Ok(config)
+        Err(format!("{source}: state_dir is another one; restart to change that"))
+    });
+    // Nothing is taken over where either has a mistake.
+    let web = if config.is_ok() { access.reload() } else { access.check() };
+    both(config, web).map(|(config, ())| config)
 }
 
 /// Takes a configuration over, or logs why not.

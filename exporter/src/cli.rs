@@ -102,12 +102,10 @@ fn run(options: &Options) -> ExitCode {
     // One that is not Unicode is of no use to a configuration.
     let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let env: Variables = env.collect();
-    let config = match Config::find(options.config_file.as_deref(), &env) {
-        Ok(config) => config,
-        Err(mistakes) => return fail(mistakes),
-    };
-    let access = match options.web_config_file.as_deref().map_or_else(|| Ok(Access::open()), Access::read) {
-        Ok(access) => access,
+    let config = Config::find(options.config_file.as_deref(), &env);
+    let access = options.web_config_file.as_deref().map_or_else(|| Ok(Access::open()), Access::read);
+    let (config, access) = match app::both(config, access) {
+        Ok(both) => both,
         Err(mistakes) => return fail(mistakes),
     };
     if options.config_check {

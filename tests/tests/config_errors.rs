@@ -140,6 +140,14 @@ async fn nothing_configured() {
 }
 
 #[tokio::test]
+async fn the_mistakes_of_both_files() {
+    let config = VALID.replace("name: a", "name: ''");
+    let launch = Launch::config(&config).file("web.yml", "nonsense: 1\nbasic_auth_users: {a: sesame}\n");
+    let finished = launch.arg("--web.config.file=web.yml").arg("--config.check").run().await;
+    assert_refused("both_files", &finished);
+}
+
+#[tokio::test]
 async fn mistakes_in_the_environment() {
     let finished = Launch::bare()
         .env("TESSERACT_RPC_URL", "https://host.example/sesame,host.example/sesame")
