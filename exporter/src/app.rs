@@ -199,7 +199,7 @@ fn apply(
         Err(mistakes) => {
             follow.send_modify(|followed| followed.reload.successful = false);
             for mistake in mistakes.lines() {
-                tracing::error!(mistake, "SIGHUP: the configuration is refused, the last one stays");
+                tracing::error!(mistake, "SIGHUP: new configuration rejected, keeping the current one");
             }
         }
     }

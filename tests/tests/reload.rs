@@ -186,7 +186,7 @@ async fn a_bad_configuration_is_refused_whole() {
     let both = rig.config(&[("a", &a, ""), ("b", &b, "")]);
     let moved = both.replace("state_dir: state", "state_dir: elsewhere");
     let mistake = both.replace("100ms", "soon");
-    let refused = "the configuration is refused, the last one stays";
+    let refused = "new configuration rejected, keeping the current one";
     for (number, config, web, says) in [
         (2, mistake.as_str(), "", "exporter.yml:6: networks[0].poll_interval"),
         (3, &moved, "", "exporter.yml: state_dir is another one; restart to change that"),
