@@ -4,6 +4,7 @@
 //! ends the process: a network that fails, or even panics, does not, and neither does a configuration that
 //! turned bad.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -62,11 +63,7 @@ async fn run(
     let mut signals = Signals::new().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let _lock: Option<File> = config.state_dir.as_deref().map(state::lock).transpose()?;
     let address = &options.listen_address;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        format!(
-            "cannot listen on {address}: {error}; stop what uses it, or choose another --web.listen-address"
-        )
-    })?;
+    let listener = TcpListener::bind(address).await.map_err(|error| cannot_listen(address, &error))?;
     let bound = listener.local_addr().map_err(|error| format!("cannot listen on {address}: {error}"))?;
 
     if !config.unused_variables.is_empty() {
@@ -128,6 +125,27 @@ async fn run(
     Ok(())
 }
 
+fn cannot_listen(address: &str, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => "stop what uses it, or choose another",
+        _ => "choose another",
+    };
+    format!("cannot listen on {address}: {error}; {hint} --web.listen-address")
+}
+
+/// Both, or what is wrong with either, a line each.
+pub(crate) fn both<A, B>(
+    first: Result<A, impl Display>,
+    second: Result<B, impl Display>,
+) -> Result<(A, B), String> {
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (Err(first), Err(second)) => Err(format!("{first}\n{second}")),
+        (Err(mistakes), _) => Err(mistakes.to_string()),
+        (_, Err(mistakes)) => Err(mistakes.to_string()),
+    }
+}
+
 /// A configuration that is being read, on a thread that may wait for a disk.
 type Reading = JoinHandle<Result<Config, String>>;
 
@@ -149,13 +167,17 @@ fn read_again(
     state_dir: Option<&Path>,
     access: &web::Access,
 ) -> Result<Config, String> {
-    let config = Config::read_again(source, env).map_err(|mistakes| mistakes.to_string())?;
-    if config.state_dir.as_deref() != state_dir {
+    let config = Config::read_again(source, env).map_err(|mistakes| mistakes.to_string());
+    let config = config.and_then(|config| {
+        if config.state_dir.as_deref() == state_dir {
+            return Ok(config);
+        }
         // The lock on the directory, and what other exporters may use, hang on it.
-        return Err(format!("{source}: state_dir is another one; restart to change that"));
-    }
-    access.reload()?;
-    Ok(config)
+        Err(format!("{source}: state_dir is another one; restart to change that"))
+    });
+    // Nothing is taken over where either has a mistake.
+    let web = if config.is_ok() { access.reload() } else { access.check() };
+    both(config, web).map(|(config, ())| config)
 }
 
 /// Takes a configuration over, or logs why not.
@@ -177,7 +199,7 @@ fn apply(
         Err(mistakes) => {
             follow.send_modify(|followed| followed.reload.successful = false);
             for mistake in mistakes.lines() {
-                tracing::error!(mistake, "SIGHUP: the configuration is refused, the last one stays");
+                tracing::error!(mistake, "SIGHUP: new configuration rejected, keeping the current one");
             }
         }
     }

@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(long = "config.check")]
     pub config_check: bool,
 
-    /// Where to serve metrics and pages
+    /// Where to serve metrics and pages; :PORT is every IPv4 address
     #[arg(long = "web.listen-address", value_name = "HOST:PORT", default_value = "0.0.0.0:8000")]
     #[arg(value_parser = listen_address)]
     pub listen_address: String,
@@ -58,11 +58,11 @@ pub struct Options {
     #[arg(value_parser = telemetry_path)]
     pub telemetry_path: String,
 
-    /// Least important log lines to write
+    /// Lowest severity to log
     #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
     pub log_level: log::Level,
 
-    /// How log lines are written [default: json, or on a terminal text]
+    /// Log format [default: text on a terminal, json otherwise]
     #[arg(long = "log.format", value_name = "FORMAT")]
     pub log_format: Option<log::Format>,
 }
@@ -102,12 +102,10 @@ fn run(options: &Options) -> ExitCode {
     // One that is not Unicode is of no use to a configuration.
     let env = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     let env: Variables = env.collect();
-    let config = match Config::find(options.config_file.as_deref(), &env) {
-        Ok(config) => config,
-        Err(mistakes) => return fail(mistakes),
-    };
-    let access = match options.web_config_file.as_deref().map_or_else(|| Ok(Access::open()), Access::read) {
-        Ok(access) => access,
+    let config = Config::find(options.config_file.as_deref(), &env);
+    let access = options.web_config_file.as_deref().map_or_else(|| Ok(Access::open()), Access::read);
+    let (config, access) = match app::both(config, access) {
+        Ok(both) => both,
         Err(mistakes) => return fail(mistakes),
     };
     if options.config_check {
@@ -169,7 +167,7 @@ fn hint(error: &clap::Error, args: impl Iterator<Item = String>) -> Option<Strin
     }
 }
 
-/// `host:port`, or `:port` for every address of this machine.
+/// `host:port`, or `:port` for `0.0.0.0:port`, which is every IPv4 address of this machine and none of IPv6.
 fn listen_address(text: &str) -> Result<String, &'static str> {
     const EXPECTED: &str = "expected HOST:PORT, as in 127.0.0.1:8000, or :PORT";
     let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;

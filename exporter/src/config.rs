@@ -258,7 +258,7 @@ networks:
     fn a_variable_never_adds_structure() {
         let text = MINIMAL.replace("name: a", "name: ${RPC:-a}").replace("[", "[x, ");
         let mistakes = parse(&text).expect_err("two mistakes");
-        assert!(mistakes.contains("networks[0].name: the value is not a name"), "{mistakes}");
+        assert!(mistakes.contains("networks[0].name: the value does not fit"), "{mistakes}");
         assert!(!mistakes.contains("sesame"), "{mistakes}");
     }
 

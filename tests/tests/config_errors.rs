@@ -134,6 +134,17 @@ async fn what_is_huge_or_deep_is_refused_in_no_time() {
 #[tokio::test]
 async fn nothing_configured() {
     assert_refused("nothing", &Launch::bare().run().await);
+    // Which may be but a mistyped name.
+    let mistyped = Launch::bare().env("TESSERACT_RPCURL", "sesame").env("TESSERACT_ADDRESS", "sesame");
+    assert_refused("mistyped_variables", &mistyped.run().await);
+}
+
+#[tokio::test]
+async fn the_mistakes_of_both_files() {
+    let config = VALID.replace("name: a", "name: ''");
+    let launch = Launch::config(&config).file("web.yml", "nonsense: 1\nbasic_auth_users: {a: sesame}\n");
+    let finished = launch.arg("--web.config.file=web.yml").arg("--config.check").run().await;
+    assert_refused("both_files", &finished);
 }
 
 #[tokio::test]
@@ -217,6 +228,13 @@ async fn a_port_in_use() {
     let mut finished = Launch::config(VALID).arg(format!("--web.listen-address={address}")).run().await;
     finished.stderr = finished.stderr.replace(&address.to_string(), "127.0.0.1:PORT");
     assert_refused("port_in_use", &finished);
+}
+
+#[tokio::test]
+async fn an_address_of_another_machine() {
+    // Of a range that is kept for documentation.
+    let finished = Launch::config(VALID).arg("--web.listen-address=192.0.2.1:8000").run().await;
+    assert_refused("foreign_address", &finished);
 }
 
 #[tokio::test]

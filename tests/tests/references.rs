@@ -232,13 +232,14 @@ fn troubleshooting() {
     }
 }
 
-/// Each flag that has a default, and that; one in words up to its first comma.
+/// Each flag that has a default, and that; of one in words the first.
 fn defaults(help: &str) -> Vec<(&str, &str)> {
     let mut flag = "";
     let mut found = Vec::new();
     for line in help.lines().take_while(|line| !line.starts_with("Environment")) {
         flag = line.split_whitespace().find(|word| word.starts_with("--")).unwrap_or(flag);
-        let default = line.split_once("[default: ").map(|(_, rest)| rest.split([',', ']']).next().unwrap());
+        let default =
+            line.split_once("[default: ").map(|(_, rest)| rest.split([',', ' ', ']']).next().unwrap());
         found.extend(default.map(|default| (flag, default)));
     }
     assert!(found.len() > 4, "{found:?}");

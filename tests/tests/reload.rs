@@ -186,11 +186,12 @@ async fn a_bad_configuration_is_refused_whole() {
     let both = rig.config(&[("a", &a, ""), ("b", &b, "")]);
     let moved = both.replace("state_dir: state", "state_dir: elsewhere");
     let mistake = both.replace("100ms", "soon");
-    let refused = "the configuration is refused, the last one stays";
+    let refused = "new configuration rejected, keeping the current one";
     for (number, config, web, says) in [
         (2, mistake.as_str(), "", "exporter.yml:6: networks[0].poll_interval"),
         (3, &moved, "", "exporter.yml: state_dir is another one; restart to change that"),
         (4, &both, "nonsense: 1\n", "web.yml:1: nonsense"),
+        (7, &mistake, "strange: 1\n", "web.yml:1: strange"),
     ] {
         fs::write(exporter.dir().join("web.yml"), web).unwrap();
         reload(&exporter, config);
@@ -202,8 +203,8 @@ async fn a_bad_configuration_is_refused_whole() {
         assert!(follows(&after, "a", head), "everything goes on as it was: {after}");
         assert_eq!(after.of("b"), Series::default());
     }
-    // Each mistake was said: that of the first file twice, once for each network.
-    assert_eq!(lines(&exporter, 4, refused).await.len(), 4);
+    // Each mistake was said: that of the first file twice, once for each network; and those of both files together.
+    assert_eq!(lines(&exporter, 7, refused).await.len(), 7);
     assert_eq!(rig.proxies[1].counts().total(), 0);
 
     fs::write(exporter.dir().join("web.yml"), "").unwrap();

@@ -48,8 +48,8 @@ impl Reader<'_> {
     fn config(&mut self, root: &Node) -> Option<(Option<PathBuf>, Option<String>, Vec<Network>)> {
         const KEYS: [&str; 3] = ["state_dir", "grafana_url", "networks"];
         let fields = self.findings.mapping(root, &Location::default(), &KEYS)?;
-        let state_dir = self.optional(&fields, "state_dir", value::path);
-        let grafana_url = self.optional(&fields, "grafana_url", value::grafana);
+        let state_dir = self.optional(&fields, "state_dir", value::path, value::PATH);
+        let grafana_url = self.optional(&fields, "grafana_url", value::grafana, value::GRAFANA);
         let (location, node) = self.present(&fields, "networks", "a list of one or more networks")?;
         let entries = self.findings.list(node, location, "one or more networks");
         let mut names = HashMap::new();
@@ -81,7 +81,7 @@ impl Reader<'_> {
             "ca_file",
         ];
         let fields = self.findings.mapping(node, location, &KEYS)?;
-        let name = self.required(&fields, "name", value::name, "a unique name");
+        let name = self.required(&fields, "name", value::name, value::NAME);
         if let Some((name, (location, _))) = name.as_ref().zip(fields.get("name")) {
             if let Some(first) = names.get(name) {
                 self.findings.wrong(
@@ -93,17 +93,19 @@ impl Reader<'_> {
             }
         }
         let endpoints = self.endpoints(&fields);
-        let contract = self.required(&fields, "contract", value::address, "an address");
-        let chain_id = self.optional(&fields, "chain_id", |it| value::number(it, 1));
-        let start_block = self.optional(&fields, "start_block", |it| value::number(it, 0));
-        let confirmations = self.optional(&fields, "confirmations", value::confirmations);
-        let poll_interval = self.optional(&fields, "poll_interval", value::poll_interval);
-        let request_timeout = self.optional(&fields, "request_timeout", value::request_timeout);
-        let max_block_range = self.optional(&fields, "max_block_range", |it| value::number(it, 1));
-        let expected_owner = self.optional(&fields, "expected_owner", value::address);
-        let explorer_url = self.optional(&fields, "explorer_url", value::explorer);
+        let contract = self.required(&fields, "contract", value::address, value::ADDRESS);
+        let chain_id = self.optional(&fields, "chain_id", value::positive, value::POSITIVE);
+        let start_block = self.optional(&fields, "start_block", value::whole, value::WHOLE);
+        let confirmations =
+            self.optional(&fields, "confirmations", value::confirmations, value::CONFIRMATIONS);
+        let poll_interval = self.optional(&fields, "poll_interval", value::poll_interval, value::DURATION);
+        let request_timeout =
+            self.optional(&fields, "request_timeout", value::request_timeout, value::DURATION);
+        let max_block_range = self.optional(&fields, "max_block_range", value::positive, value::POSITIVE);
+        let expected_owner = self.optional(&fields, "expected_owner", value::address, value::ADDRESS);
+        let explorer_url = self.optional(&fields, "explorer_url", value::explorer, value::EXPLORER);
         let dir = self.dir;
-        let authorities = self.optional(&fields, "ca_file", |it| authorities(dir, it));
+        let authorities = self.optional(&fields, "ca_file", |it| authorities(dir, it), value::PATH);
         Some(Network {
             name: name?,
             endpoints: endpoints?,
@@ -156,7 +158,7 @@ impl Reader<'_> {
         match (fields.get("url"), fields.get("url_file")) {
             (Some((location, node)), None) => self.url(node, location),
             (None, Some((location, node))) => {
-                let written = self.scalar(node, location)?;
+                let written = self.scalar(node, location, value::PATH)?;
                 let endpoint = self.endpoint_in_file(&written);
                 self.findings.checked(location, endpoint)
             }
@@ -172,7 +174,7 @@ impl Reader<'_> {
     }
 
     fn url(&mut self, node: &Node, location: &Location) -> Option<Endpoint> {
-        let written = self.scalar(node, location)?;
+        let written = self.scalar(node, location, value::ENDPOINT)?;
         if let Node::Text(text) = node {
             self.findings.checked(location, value::unbraced(text))?;
         }
@@ -211,7 +213,7 @@ impl Reader<'_> {
                 self.findings.wrong(&location, "is there already, expected each header once");
                 continue;
             }
-            let Some(written) = self.scalar(node, &location) else { continue };
+            let Some(written) = self.scalar(node, &location, value::HEADER) else { continue };
             let value = self.findings.checked(&location, value::header(&written));
             headers.extend(value.map(|value| (name.as_str().to_owned(), value)));
         }
@@ -239,7 +241,7 @@ impl Reader<'_> {
         expected: &str,
     ) -> Option<T> {
         self.present(fields, key, expected)?;
-        self.optional(fields, key, parse)
+        self.optional(fields, key, parse, expected)
     }
 
     fn optional<T>(
@@ -247,15 +249,16 @@ impl Reader<'_> {
         fields: &Fields<'_>,
         key: &str,
         parse: impl Fn(&Written) -> Result<T, String>,
+        expected: &str,
     ) -> Option<T> {
         let (location, node) = fields.get(key)?;
-        let written = self.scalar(node, location)?;
+        let written = self.scalar(node, location, expected)?;
         let parsed = parse(&written);
         self.findings.checked(location, parsed)
     }
 
     /// A value with its variables filled in.
-    fn scalar(&mut self, node: &Node, location: &Location) -> Option<Written> {
+    fn scalar(&mut self, node: &Node, location: &Location, expected: &str) -> Option<Written> {
         match node {
             Node::Text(text) => {
                 let (env, used) = (self.env, &mut self.used);
@@ -267,7 +270,7 @@ impl Reader<'_> {
             }
             Node::Integer(number) => Some(Written { text: number.to_string(), secret: false, number: true }),
             _ => {
-                self.findings.wrong(location, format!("is {}, expected one value", node.kind()));
+                self.findings.wrong(location, format!("is {}, expected {expected}", node.kind()));
                 None
             }
         }

@@ -10,16 +10,21 @@ pub type Variables = BTreeMap<String, String>;
 
 const PREFIX: &str = "TESSERACT_";
 
+/// Nothing says what to follow.
+const NOTHING: &str = "no configuration: write exporter.yml, name another file with --config.file, \
+                       or set TESSERACT_RPC_URL and TESSERACT_CONTRACT; \
+                       to try it on a simulated chain: cargo demo, or docker compose --env-file demo.env up";
+
 /// Every variable that describes a network, and what it is.
 pub const VARIABLES: [(&str, &str); 11] = [
     ("TESSERACT_RPC_URL", "RPC URL, or several separated by commas, in order of preference"),
     ("TESSERACT_CONTRACT", "address of the contract"),
     ("TESSERACT_NETWORK", "value of the `network` label [default: default]"),
-    ("TESSERACT_CHAIN_ID", "the only chain that is accepted"),
+    ("TESSERACT_CHAIN_ID", "chain id; endpoints of any other chain are refused"),
     ("TESSERACT_START_BLOCK", "deployment block [default: found by bisection]"),
     ("TESSERACT_CONFIRMATIONS", "blocks on top before an event counts, or safe, finalized [default: 2]"),
     ("TESSERACT_STATE_DIR", "where progress is saved, so that a restart resumes"),
-    ("TESSERACT_EXPECTED_OWNER", "who should own the contract"),
+    ("TESSERACT_EXPECTED_OWNER", "address expected to own the contract"),
     ("TESSERACT_EXPLORER_URL", "block explorer, for links"),
     ("TESSERACT_GRAFANA_URL", "Grafana, for links to its dashboards"),
     ("TESSERACT_POLL_INTERVAL", "how often the head is asked for [default: 2s]"),
@@ -28,12 +33,12 @@ pub const VARIABLES: [(&str, &str); 11] = [
 /// Reads the `TESSERACT_*` variables; one that is set but empty counts as not set.
 pub(super) fn read(env: &Variables) -> Result<Config, Vec<String>> {
     let mut reader = Reader { env, mistakes: Vec::new() };
-    if reader.get("TESSERACT_RPC_URL").is_none() && reader.get("TESSERACT_CONTRACT").is_none() {
-        let what = "no configuration: write exporter.yml, name another file with --config.file, \
-                    or set TESSERACT_RPC_URL and TESSERACT_CONTRACT";
-        return Err(vec![what.to_owned()]);
-    }
-    let config = reader.config();
+    let config = if reader.get("TESSERACT_RPC_URL").is_none() && reader.get("TESSERACT_CONTRACT").is_none() {
+        reader.mistakes.push(NOTHING.to_owned());
+        None
+    } else {
+        reader.config()
+    };
     let known = VARIABLES.map(|(name, _)| name);
     for name in set(env).filter(|name| !known.contains(name)) {
         reader.mistakes.push(format!("{name}: unknown variable, expected one of {}", known.join(", ")));
@@ -74,8 +79,8 @@ impl Reader<'_> {
         });
         let contract = self.required("TESSERACT_CONTRACT", value::address);
         let name = self.optional("TESSERACT_NETWORK", value::name);
-        let chain_id = self.optional("TESSERACT_CHAIN_ID", |it| value::number(it, 1));
-        let start_block = self.optional("TESSERACT_START_BLOCK", |it| value::number(it, 0));
+        let chain_id = self.optional("TESSERACT_CHAIN_ID", value::positive);
+        let start_block = self.optional("TESSERACT_START_BLOCK", value::whole);
         let confirmations: Option<Confirmations> =
             self.optional("TESSERACT_CONFIRMATIONS", value::confirmations);
         let state_dir = self.optional("TESSERACT_STATE_DIR", value::path);

@@ -17,6 +17,20 @@ use web3::types::H160;
 
 use super::{Confirmations, Endpoint, Secret, Url};
 
+// What each parser here expects, as a message says it.
+pub(super) const NAME: &str = "a name of 1 to 64 characters out of A-Z a-z 0-9 _ - . and no dot in front";
+pub(super) const WHOLE: &str = "a whole number from 0 on";
+pub(super) const POSITIVE: &str = "a whole number from 1 on";
+pub(super) const CONFIRMATIONS: &str = "a number of blocks, safe or finalized";
+pub(super) const DURATION: &str =
+    "a whole number directly followed by one unit (ms, s, m, h): 500ms, 2s or 1m";
+pub(super) const ADDRESS: &str = "an address, 0x and 40 hex digits";
+pub(super) const PATH: &str = "a path";
+pub(super) const HEADER: &str = "a header's value on one line";
+pub(super) const EXPLORER: &str = "a block explorer's URL like https://sepolia.etherscan.io";
+pub(super) const GRAFANA: &str = "Grafana's URL like https://grafana.example";
+pub(super) const ENDPOINT: &str = "a URL like https://host:8545/path";
+
 /// A value with its variables filled in.
 #[derive(Default)]
 pub(super) struct Written {
@@ -110,15 +124,24 @@ pub(super) fn name(written: &Written) -> Result<String, String> {
     if (1..=64).contains(&name.len()) && !name.starts_with('.') && name.chars().all(fits) {
         return Ok(name.to_owned());
     }
-    Err(format!("{written} is not a name, expected 1 to 64 of A-Z a-z 0-9 _ - . and no dot in front"))
+    Err(format!("{written} does not fit, expected {NAME}"))
 }
 
-/// A whole number from `least` on.
-pub(super) fn number(written: &Written, least: u64) -> Result<u64, String> {
+/// A whole number.
+pub(super) fn whole(written: &Written) -> Result<u64, String> {
+    number(written, 0, WHOLE)
+}
+
+/// A whole number that is not 0.
+pub(super) fn positive(written: &Written) -> Result<u64, String> {
+    number(written, 1, POSITIVE)
+}
+
+fn number(written: &Written, least: u64, expected: &str) -> Result<u64, String> {
     let digits = !written.text.is_empty() && written.text.bytes().all(|byte| byte.is_ascii_digit());
     match written.text.parse() {
         Ok(number) if digits && number >= least => Ok(number),
-        _ => Err(format!("{written} does not fit, expected a whole number from {least} on")),
+        _ => Err(format!("{written} does not fit, expected {expected}")),
     }
 }
 
@@ -127,9 +150,7 @@ pub(super) fn confirmations(written: &Written) -> Result<Confirmations, String> 
     match written.text.as_str() {
         "safe" => Ok(Confirmations::Safe),
         "finalized" => Ok(Confirmations::Finalized),
-        _ => number(written, 0)
-            .map(Confirmations::Blocks)
-            .map_err(|_| format!("{written} does not fit, expected a number of blocks, safe or finalized")),
+        _ => number(written, 0, CONFIRMATIONS).map(Confirmations::Blocks),
     }
 }
 
@@ -160,7 +181,7 @@ fn duration(written: &Written, longest: Duration, shown: &str) -> Result<Duratio
     match millis.map(Duration::from_millis) {
         Some(duration) if (Duration::from_millis(10)..=longest).contains(&duration) => Ok(duration),
         Some(_) => Err(format!("{written} is out of range, expected 10ms to {shown}")),
-        None => Err(format!("{written} is not a duration, expected a number and a unit: 500ms, 2s or 1m")),
+        None => Err(format!("{written} does not fit, expected {DURATION}")),
     }
 }
 
@@ -169,7 +190,7 @@ pub(super) fn address(written: &Written) -> Result<H160, String> {
     let text = written.text()?;
     let digits = text.strip_prefix("0x").filter(|digits| digits.len() == 40);
     let Some(address) = digits.and_then(|digits| digits.parse::<H160>().ok()) else {
-        return Err(format!("{written} is not an address, expected 0x and 40 hex digits"));
+        return Err(format!("{written} does not fit, expected {ADDRESS}"));
     };
     if text.chars().any(|it| it.is_ascii_uppercase()) && text != checksummed(&address) {
         return Err(format!(
@@ -193,7 +214,7 @@ pub(crate) fn checksummed(address: &H160) -> String {
 /// The path of a file or directory.
 pub(super) fn path(written: &Written) -> Result<PathBuf, String> {
     match written.text()? {
-        "" => Err("is empty, expected a path".to_owned()),
+        "" => Err(format!("is empty, expected {PATH}")),
         path => Ok(path.into()),
     }
 }
@@ -203,24 +224,24 @@ pub(super) fn header(written: &Written) -> Result<Secret, String> {
     let text = written.text()?;
     HeaderValue::from_str(text)
         .map(|_| Secret(text.to_owned()))
-        .map_err(|_| "has control characters, expected a header's value on one line".to_owned())
+        .map_err(|_| format!("has control characters, expected {HEADER}"))
 }
 
 /// The URL of a block explorer, for links.
 pub(super) fn explorer(written: &Written) -> Result<String, String> {
-    shown_url(written, "is not a block explorer's URL, expected one like https://sepolia.etherscan.io")
+    shown_url(written, EXPLORER)
 }
 
 /// The URL of Grafana, for links.
 pub(super) fn grafana(written: &Written) -> Result<String, String> {
-    shown_url(written, "is not Grafana's URL, expected one like https://grafana.example")
+    shown_url(written, GRAFANA)
 }
 
 /// A URL without a slash at its end. It is shown in links, so it may hold no secret; not quoted, as it may be one that
 /// was meant for elsewhere.
 fn shown_url(written: &Written, expected: &str) -> Result<String, String> {
     let text = written.text()?;
-    let endpoint = endpoint(written).map_err(|_| expected)?;
+    let endpoint = endpoint(written).map_err(|_| format!("is not a valid URL, expected {expected}"))?;
     if !endpoint.headers.is_empty() {
         return Err("has a user part, expected none: the URL is shown in links".to_owned());
     }
@@ -241,21 +262,21 @@ pub(super) fn unbraced(url: &str) -> Result<(), String> {
 
 /// An RPC URL. Its user part becomes a header. Never quoted.
 pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
-    const EXPECTED: &str = "is not a valid URL, expected one like https://host:8545/path";
+    let invalid = || format!("is not a valid URL, expected {ENDPOINT}");
     let text = written.text()?;
     if text.is_empty() {
-        return Err("is empty, expected a URL like https://host:8545/path".to_owned());
+        return Err(format!("is empty, expected {ENDPOINT}"));
     }
     if text.contains('#') {
         return Err("is a URL with a # in it, expected %23 for one that belongs to it".to_owned());
     }
-    let uri: Uri = text.parse().map_err(|_| EXPECTED)?;
+    let uri: Uri = text.parse().map_err(|_| invalid())?;
     let mut parts = uri.into_parts();
-    let scheme = parts.scheme.as_ref().ok_or(EXPECTED)?;
+    let scheme = parts.scheme.as_ref().ok_or_else(invalid)?;
     if !["http", "https"].contains(&scheme.as_str()) {
         return Err("is a URL of another scheme, expected http:// or https://".to_owned());
     }
-    let authority = parts.authority.take().ok_or(EXPECTED)?;
+    let authority = parts.authority.take().ok_or_else(invalid)?;
     let (user, place) = match authority.as_str().rsplit_once('@') {
         Some((user, place)) => (Some(user), place),
         None => (None, authority.as_str()),
@@ -264,13 +285,13 @@ pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
     let basic = user.as_deref().map(|user| Secret(format!("Basic {}", STANDARD.encode(user))));
     let user = user.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
     let headers = basic.map(|basic| ("authorization".to_owned(), basic)).into_iter().collect();
-    let place: Authority = place.parse().map_err(|_| EXPECTED)?;
+    let place: Authority = place.parse().map_err(|_| invalid())?;
     let has_port = place.as_str().len() > place.host().len();
     if place.host().is_empty() || (has_port && place.port_u16().is_none()) {
-        return Err(EXPECTED.to_owned());
+        return Err(invalid());
     }
     parts.authority = Some(place);
-    let uri = Uri::from_parts(parts).map_err(|_| EXPECTED)?;
+    let uri = Uri::from_parts(parts).map_err(|_| invalid())?;
     Ok(Endpoint { url: Url::new(uri, &user), headers })
 }
 

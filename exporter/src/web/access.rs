@@ -91,15 +91,18 @@ impl Access {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
         let settings = settings?;
         let before = self.rules();
-        let refused = |what: &str| Err(format!("{}: {what}; restart to change that", file.display()));
-        if before.tls.is_some() != settings.tls.is_some() {
-            return refused("tls_server_config came or went");
-        }
-        if before.basic.is_some() && settings.users.is_empty() {
-            return refused("basic_auth_users are gone");
-        }
+        before.may_become(&settings, file)?;
         self.rules.send_replace(Arc::new(Rules::new(settings, before.basic.as_ref())));
         Ok(())
+    }
+
+    /// Reads the file again, and the certificates, and takes nothing over.
+    ///
+    /// # Errors
+    /// As of [`Access::reload`].
+    pub fn check(&self) -> Result<(), String> {
+        let Some(file) = &self.file else { return Ok(()) };
+        self.rules().may_become(&read(file).0?, file)
     }
 
     /// Whoever reaches the port can read everything.
@@ -161,6 +164,17 @@ impl Rules {
             excluded,
             demands_certificate,
         }
+    }
+
+    fn may_become(&self, settings: &Settings, file: &Path) -> Result<(), String> {
+        let refused = |what: &str| Err(format!("{}: {what}; restart to change that", file.display()));
+        if self.tls.is_some() != settings.tls.is_some() {
+            return refused("tls_server_config came or went");
+        }
+        if self.basic.is_some() && settings.users.is_empty() {
+            return refused("basic_auth_users are gone");
+        }
+        Ok(())
     }
 }
 

@@ -350,6 +350,8 @@ async fn a_reload_takes_over_all_or_nothing() {
     assert_eq!(Client::new(&authority).scrape(&server).await, Ok(401));
 
     next.sign(&["localhost"]).write(directory.path());
+    server.access.check().unwrap();
+    assert_eq!(Client::new(&authority).scrape(&server).await, Ok(401), "a check takes nothing over");
     server.access.reload().unwrap();
     assert_eq!(Client::new(&next).scrape(&server).await, Ok(401));
     assert!(Client::new(&authority).scrape(&server).await.is_err());
@@ -361,6 +363,7 @@ async fn a_reload_takes_over_all_or_nothing() {
     ] {
         std::fs::write(&file, change).unwrap();
         let mistake = server.access.reload().unwrap_err();
+        assert_eq!(server.access.check(), Err(mistake.clone()));
         assert!(mistake.contains(refused), "{mistake}");
         assert_eq!(Client::new(&next).scrape(&server).await, Ok(401), "{change}");
     }

@@ -124,7 +124,7 @@ proptest! {
     #[test]
     fn every_parser_survives_anything(text in any::<String>(), env in any::<Option<String>>()) {
         let it = written(&text);
-        let _ = (name(&it), number(&it, 1), confirmations(&it), poll_interval(&it), address(&it));
+        let _ = (name(&it), whole(&it), positive(&it), confirmations(&it), poll_interval(&it), address(&it));
         let _ = (unbraced(&text), explorer(&it), grafana(&it), endpoint(&it), header(&it), path(&it), key(&text), expand(&text, |_| env.clone()));
     }
 
