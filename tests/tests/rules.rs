@@ -105,6 +105,20 @@ fn every_alert_says_what_it_should() {
     }
 }
 
+/// One network name may exist in several clusters and environments: a message must not speak of another's.
+#[test]
+fn what_a_message_looks_up_is_of_its_own_cluster_and_environment() {
+    for rule in alerts() {
+        let texts = [texts_of(&rule["labels"]), texts_of(&rule["annotations"])].concat();
+        for text in texts {
+            let of_a_network = text.matches("network=%q").count();
+            let whole = text.matches("network=%q, cluster=%q, environment=%q").count();
+            let filled_in = text.matches("$labels.network $labels.cluster $labels.environment").count();
+            assert_eq!([whole, filled_in], [of_a_network; 2], "{}: {text}", rule["alert"].as_str().unwrap());
+        }
+    }
+}
+
 /// In a unit test a row lists all that fires at that moment, and the name of a case begins with the alert
 /// that it is about.
 #[test]
@@ -261,6 +275,11 @@ fn rules() -> Vec<Value> {
 
 fn alerts() -> Vec<Value> {
     rules().into_iter().filter(|rule| rule.get("alert").is_some()).collect()
+}
+
+/// The values of a mapping.
+fn texts_of(mapping: &Value) -> Vec<String> {
+    mapping.as_mapping().into_iter().flatten().map(|(_, value)| text(value)).collect()
 }
 
 /// The queries in the fences of a page.

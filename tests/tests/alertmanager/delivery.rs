@@ -1,5 +1,6 @@
 //! That each event arrives once, whatever the receivers do meanwhile; that storms are one message; that environments
-//! leave each other alone; and that the heartbeat stops when messages to people fail.
+//! leave each other alone, and messages say which one they are about; and that the heartbeat stops when messages to
+//! people fail.
 
 use std::collections::BTreeSet;
 
@@ -101,6 +102,47 @@ async fn one_environment_does_not_silence_another() {
         states.iter().filter(|it| **it == wanted).count()
     };
     assert_eq!((of("active"), of("suppressed")), (1, 1), "{states:?}");
+}
+
+#[tokio::test]
+async fn a_message_names_its_environment_and_its_silence_holds_for_nothing_else() {
+    let (stand_in, alertmanager) = everything_on().await;
+    let down = |network: &str, environment: &str, cluster: Option<&str>| {
+        let mut alert = alert("TesseractNodeDisconnected", network, "critical");
+        alert["labels"]["kind"] = json!("monitor");
+        alert["labels"]["environment"] = json!(environment);
+        if let Some(cluster) = cluster {
+            alert["labels"]["cluster"] = json!(cluster);
+        }
+        alert
+    };
+    let posted = [
+        down("sepolia", "production", None),
+        down("a", "staging", Some("eu-1")),
+        down("b", "staging", Some("eu-1")),
+    ];
+    alertmanager.post(&posted).await;
+    let wanted = [
+        (
+            "[CRITICAL] TesseractNodeDisconnected on sepolia (production)",
+            "*Network:* sepolia  *Environment:* production  *Since:*",
+            "{alertname=\"TesseractNodeDisconnected\",environment=\"production\",network=\"sepolia\"}",
+        ),
+        (
+            "[CRITICAL x2] TesseractNodeDisconnected on a, b (staging, eu-1)",
+            "*Network:* b  *Environment:* staging  *Cluster:* eu-1  *Since:*",
+            "{alertname=\"TesseractNodeDisconnected\",cluster=\"eu-1\",environment=\"staging\"}",
+        ),
+    ];
+    for (title, place, filter) in wanted {
+        let titled = |it: &Message| it.body["attachments"][0]["title"] == title;
+        let message = stand_in.wait_for(title, PATIENCE, titled).await;
+        assert!(message.text().contains(place), "{place} is not in {}", message.text());
+        let link = message.links().into_iter().find(|it| it.contains("/#/silences/new?filter=")).unwrap();
+        let marks = [("%7B", "{"), ("%7D", "}"), ("%22", "\""), ("%2C", ","), ("%3D", "=")];
+        let silenced = marks.iter().fold(link, |link, (code, mark)| link.replace(code, mark));
+        assert!(silenced.ends_with(&format!("filter={filter}")), "{silenced}, not {filter}");
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ async fn a_first_failure_at_slack_and_the_webhook() {
     assert_eq!(slack.body["channel"], "#other-channel");
     assert_eq!(attachment["title"], "[WARNING] TesseractTransactionFailed on sepolia");
     assert_eq!(attachment["color"], "warning");
+    let dashboard =
+        "http://localhost:3000/d/tesseract-overview?var-network=sepolia&from=1767321245000&to=now";
+    assert_eq!(attachment["title_link"], dashboard);
     let text = attachment["text"].as_str().unwrap();
     for part in [
         "*Tesseract on sepolia: a transaction failed (dependency)*",

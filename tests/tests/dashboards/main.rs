@@ -7,6 +7,7 @@
 
 mod files;
 mod queries;
+mod replicas;
 
 use std::path::{Path, PathBuf};
 
