@@ -33,7 +33,7 @@ read_secret() {
     file=/run/secrets/$(printf '%s' "$1" | tr '[:upper:]' '[:lower:]')
     [ -e "$file" ] || return 0
   fi
-  secret=$(cat "$file") || fail "$1_FILE cannot be read"
+  secret=$(cat "$file") || fail "$1_FILE cannot be read by uid $(id -u)"
   eval "$1=\$secret"
 }
 

