@@ -245,7 +245,8 @@ async fn one_between_the_head_and_the_second_look_counts() {
         rig.catch_up().await;
     }
     assert_eq!(rig.reorgs(), 1);
-    let oracle = Oracle::read(&rival.url(), rival.chain().contract(), rival.head()).await;
+    let contract = rival.chain().contract();
+    let oracle = Oracle::read(&rival.url(), contract, rival.head()).await;
     let mut wrong = fold::differences(&oracle.at(rig.target()), &rig.last.of(NETWORK));
     // Counters hold what the branch that was left had more of.
     wrong.retain(|line| !is_counter(line));
