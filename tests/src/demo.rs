@@ -94,7 +94,7 @@ impl Demo {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let free = std::net::TcpListener::bind(address).and_then(|socket| socket.local_addr());
         let address = free.map_err(|error| {
-            format!("cannot listen on {address}: {error}; stop what uses it, or choose another --port")
+            format!("cannot listen on {address}: {error}; choose another --port")
         })?;
         let failed = |error: std::io::Error| format!("cannot start the demo: {error}");
 

@@ -138,7 +138,7 @@ impl Access {
                     for mistake in mistakes.lines() {
                         tracing::warn!(
                             mistake,
-                            "the web configuration has changed and is refused, the last one stays"
+                            "new web configuration rejected, keeping the current one"
                         );
                     }
                 }
