@@ -93,9 +93,8 @@ impl Demo {
     pub async fn start(port: u16, log: &Path) -> Result<Self, String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let free = std::net::TcpListener::bind(address).and_then(|socket| socket.local_addr());
-        let address = free.map_err(|error| {
-            format!("cannot listen on {address}: {error}; choose another --port")
-        })?;
+        let address =
+            free.map_err(|error| format!("cannot listen on {address}: {error}; choose another --port"))?;
         let failed = |error: std::io::Error| format!("cannot start the demo: {error}");
 
         let (names, chains): (Vec<_>, Vec<_>) =

@@ -173,6 +173,24 @@ async fn a_network_that_changed_goes_on_from_its_state_and_no_counter_falls() {
 }
 
 #[tokio::test]
+async fn what_a_changed_network_reads_again_is_no_news() {
+    let rig = Rig::start(1).await;
+    let stateless = |more| rig.config(&[("a", &rig.url(0), more)]).replace("state_dir: state\n", "");
+    let exporter = Exporter::start(&stateless("")).await;
+    let head = rig.sim.head();
+    exporter.wait_for("it follows", PATIENCE, |now| follows(now, "a", head)).await;
+    let asked = rig.asked(0, "eth_getLogs");
+    reload(&exporter, &stateless("    request_timeout: 3s\n"));
+    let read_again = |now: &Series| rig.asked(0, "eth_getLogs") > asked && follows(now, "a", head);
+    let last = exporter.wait_for("all is read again", PATIENCE, read_again).await;
+    assert!(last.get(&of("a", "tesseract_transactions_buffered_total")) > Some(0.0), "there are events");
+    let is_news = |line: &&String| line.contains("\"contract event\"");
+    let block = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["block"].as_u64();
+    let told: Vec<_> = exporter.log().iter().filter(is_news).map(block).collect();
+    assert!(told.iter().all(|block| *block > Some(head / 2)), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_bad_configuration_is_refused_whole() {
     let rig = Rig::start(2).await;
     let (a, b) = (rig.url(0), rig.url(1));

@@ -212,6 +212,9 @@ mod tests {
         };
         let topic = decode::topics().next().unwrap();
         assert_eq!(with(&[contract.as_bytes()]), Bloomed::RuledOut);
+        // What came nevertheless is held against it.
+        let ruled_out = Seen { bloom: Bloomed::RuledOut, ..seen(1, 1, hash(1, 0)) };
+        assert_eq!(ruled_out.header().bloom, Some(Bloom::zero()));
         assert_eq!(with(&[topic.as_bytes()]), Bloomed::RuledOut);
         assert!(matches!(with(&[contract.as_bytes(), topic.as_bytes()]), Bloomed::Hits(_)));
         let none = Header { block: BlockRef::default(), bloom: None };

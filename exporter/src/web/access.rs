@@ -136,10 +136,7 @@ impl Access {
                 Ok(Some(Ok(()))) => tracing::info!("the web configuration has changed and was reread"),
                 Ok(Some(Err(mistakes))) => {
                     for mistake in mistakes.lines() {
-                        tracing::warn!(
-                            mistake,
-                            "new web configuration rejected, keeping the current one"
-                        );
+                        tracing::warn!(mistake, "new web configuration rejected, keeping the current one");
                     }
                 }
                 Err(error) => tracing::error!(%error, "looking for changes of the web configuration failed"),
