@@ -253,6 +253,26 @@ async fn one_between_the_head_and_the_second_look_counts() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
+/// The newest block that it must share with the history lies below its first one, as what was read at one go is compared by
+/// its end alone; and its blocks are so late that all of the history could be looked at again.
+#[tokio::test]
+async fn one_that_is_seen_first_below_what_was_read_counts() {
+    let params = Params { fork_delay: Duration::from_secs(1000), ..Params::default() };
+    let (sim, rival) = (Sim::start(params.clone()).await.unwrap(), Sim::start(params).await.unwrap());
+    sim.advance(300);
+    rival.advance(290);
+    rival.reorg(10);
+    let proxy = Proxy::start(&sim.url()).await;
+    let mut rig = Rig::through(sim, &[&proxy]).await;
+    proxy.move_to(&rival.url());
+    let head = |text: &str| Series::parse(text).get(&named("tesseract_head_block_number"));
+    rig.until(|text| head(text) == Some(290.0)).await;
+    assert_eq!(rig.reorgs(), 0, "it may be a node that lags");
+    let target = rival.advance(40) - CONFIRMATIONS;
+    rig.until(|text| reached(text, target)).await;
+    assert_eq!(rig.reorgs(), 1);
+}
+
 #[tokio::test]
 async fn a_branch_that_is_returned_to_is_not_counted_again() {
     let (sim, rival) = (chain(Variant::Simple, 300).await, chain(Variant::Simple, 300).await);

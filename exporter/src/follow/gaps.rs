@@ -73,6 +73,10 @@ impl Follower {
     /// # Errors
     /// Another endpoint has logs that this one did not show: it would leave them out again.
     pub(super) async fn check_counted(&mut self, source: &Source) -> Result<(), CycleError> {
+        // A head below what was read lags, or is another branch's: neither says anything of the history.
+        if self.history.next_block(0) > source.head.number + 1 {
+            return Ok(());
+        }
         let Some(blocks) = self.history.proof.due(source.head.time).map(Stretch::blocks) else {
             return Ok(());
         };

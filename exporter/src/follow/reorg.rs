@@ -35,11 +35,15 @@ impl Follower {
         Ok(true)
     }
 
-    /// Whether the endpoint shows the newest processed block now: a node may have changed branches since its head was read.
+    /// Whether the endpoint shows the newest processed block now: a node may have changed branches since its head was read,
+    /// or be about to, where that is lower.
     pub(super) async fn is_on_branch(&self, source: &Source) -> bool {
-        let Some((number, ours)) = self.history.known_hash(source.head.number) else { return false };
-        let headers = source.headers(&[number]).await;
-        headers.is_ok_and(|headers| headers.iter().all(|header| header.block.hash == ours))
+        let Some(ours) = self.history.ledger.block().filter(|block| block.number <= source.head.number)
+        else {
+            return false;
+        };
+        let headers = source.headers(&[ours.number]).await;
+        headers.is_ok_and(|headers| headers.iter().all(|header| header.block.hash == ours.hash))
     }
 
     /// The chain has another block at `at`: goes back to the newest block that both share, or begins anew

@@ -32,6 +32,8 @@ pub struct Params {
     pub contract: Option<H160>,
     /// Time between blocks, in whole milliseconds. Blocks faster than a second share timestamps.
     pub block_time: Duration,
+    /// Blocks of a fork come so much later than those whose place they take.
+    pub fork_delay: Duration,
     /// Time of block 0, seconds since the Unix epoch.
     pub genesis_time: u64,
     /// The block that deploys the contract.
@@ -63,6 +65,7 @@ impl Default for Params {
             variant: Variant::Simple,
             contract: None,
             block_time: Duration::from_secs(2),
+            fork_delay: Duration::ZERO,
             genesis_time: 1_700_000_000,
             deployed_at: 10,
             buffered_per_hour: 1200,
@@ -218,7 +221,8 @@ impl Chain {
 
     /// Time of a block, seconds since the Unix epoch.
     pub fn time(&self, height: u64) -> u64 {
-        self.params.genesis_time + height * self.params.block_time.as_millis() as u64 / 1000
+        let late = if self.salt(height) > 0 { self.params.fork_delay.as_secs() } else { 0 };
+        self.params.genesis_time + height * self.params.block_time.as_millis() as u64 / 1000 + late
     }
 
     /// Hash of a block on this chain: 24 bytes of keccak-256, then its height, so that a hash leads back to its
