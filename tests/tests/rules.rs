@@ -301,7 +301,9 @@ fn metrics(text: &str) -> Vec<(String, Option<String>)> {
         rest = &rest[start + name.len()..];
         // `up` may be a word of the prose, also right before a template.
         let selects = rest.starts_with('{') && !rest.starts_with("{{");
-        if ours(&name) && (name != "up" || selects) && !name.ends_with(['_', ':']) {
+        // The volume of the stack has a hyphen in its name, and no expression has one next to a metric.
+        let is_volume = rest.starts_with('-');
+        if ours(&name) && (name != "up" || selects) && !name.ends_with(['_', ':']) && !is_volume {
             let matchers = rest.strip_prefix('{').map(|inside| inside.split('}').next().unwrap().to_owned());
             found.push((name, matchers));
         }

@@ -168,7 +168,7 @@ async fn a_changed_file_is_taken_over_or_refused_while_it_runs() {
     let file = exporter.dir().join("web.yml");
     let write = |text: &str| std::fs::write(Path::new(&file), text).unwrap();
     write(&format!("{TLS}  min_version: TLS14\n"));
-    let line = exporter.wait_for_line("it is refused", PATIENCE, |line| line.contains("is refused")).await;
+    let line = exporter.wait_for_line("it is refused", PATIENCE, |line| line.contains("rejected")).await;
     assert!(line.contains("web.yml:4: tls_server_config.min_version: TLS14 is not supported"), "{line}");
     write(&format!("{TLS}  min_version: TLS13\n"));
     exporter.wait_for_line("it is taken over", PATIENCE, |line| line.contains("was reread")).await;
