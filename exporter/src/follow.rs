@@ -225,9 +225,9 @@ impl Follower {
                 let before = || self.snapshot.problem.clone();
                 return Err(problem.or_else(before).unwrap_or_else(|| "no endpoint can be asked".to_owned()));
             };
-            // Nobody has shown a head, and all had their turn: that is to be shown before the first is asked again.
-            if let Some(problem) = problem.take_if(|_| tries[endpoint.index] > 0 && !self.snapshot.connected)
-            {
+            // All had their turn and nobody has shown a head: that is to be shown before one is tried again after its rest.
+            let again = tries[endpoint.index] > 0 && !endpoint.is_healthy();
+            if let Some(problem) = problem.take_if(|_| again && !self.snapshot.connected) {
                 return Err(problem);
             }
             let Err(error) = self.step(&endpoint).await else {

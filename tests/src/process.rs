@@ -337,6 +337,13 @@ impl Exporter {
         }
     }
 
+    /// Lets it run for so long, to measure it meanwhile; panics at once where it ends before.
+    pub async fn runs_for(&self, time: Duration) {
+        let mut log = self.log.clone();
+        let ended = timeout(time, log.wait_for(|log| log.ended)).await.is_ok();
+        assert!(!ended, "the exporter ended within {time:?}; {}", self.story());
+    }
+
     fn story(&self) -> String {
         let log = self.log.borrow();
         let state = if log.ended { "it has ended" } else { "it runs" };

@@ -37,14 +37,17 @@ impl Rig {
         rig
     }
 
-    /// With an exporter that sees the chain through proxies alone, and saves nothing.
-    async fn through(sim: Sim, proxies: &[&Proxy]) -> Self {
+    /// On a chain of 300 blocks, with an exporter that sees what a proxy shows of it, and saves nothing.
+    async fn behind_a_proxy(params: Params) -> (Self, Proxy) {
+        let sim = Sim::start(params).await.unwrap();
+        sim.advance(300);
+        let proxy = Proxy::start(&sim.url()).await;
         let mut setup = setup(&sim);
-        setup.urls = proxies.iter().map(|proxy| proxy.url()).collect();
+        setup.urls = vec![proxy.url()];
         let exporter = Exporter::start(&setup.yaml(None)).await;
         let mut rig = Self { sim, exporter, state: TempDir::new().unwrap(), last: Series::default() };
         rig.catch_up().await;
-        rig
+        (rig, proxy)
     }
 
     fn target(&self) -> u64 {
@@ -104,6 +107,14 @@ impl Rig {
 async fn chain(variant: Variant, history: u64) -> Sim {
     let sim = Sim::start(Params { variant, ..Params::default() }).await.unwrap();
     sim.advance(history);
+    sim
+}
+
+/// Another branch of the same chain: of so many blocks, the newest `depth` of its own.
+async fn forked(params: &Params, blocks: u64, depth: u64) -> Sim {
+    let sim = Sim::start(params.clone()).await.unwrap();
+    sim.advance(blocks);
+    sim.reorg(depth);
     sim
 }
 
@@ -170,8 +181,7 @@ fn block_of(line: &str) -> u64 {
 #[tokio::test]
 async fn nodes_that_disagree_settle_without_counting_for_ever() {
     let mut rig = Rig::start(Variant::Simple, 300).await;
-    let rival = chain(Variant::Simple, 300).await;
-    rival.reorg(4);
+    let rival = forked(&Params::default(), 300, 4).await;
     let proxy = Proxy::start(&rig.sim.url()).await;
     proxy.rival(&rival.url());
     proxy.set(Fault::TwoBranches);
@@ -191,9 +201,7 @@ async fn nodes_that_disagree_settle_without_counting_for_ever() {
 
 #[tokio::test]
 async fn a_lower_head_of_the_same_branch_is_none() {
-    let sim = chain(Variant::Simple, 300).await;
-    let proxy = Proxy::start(&sim.url()).await;
-    let mut rig = Rig::through(sim, &[&proxy]).await;
+    let (mut rig, proxy) = Rig::behind_a_proxy(Params::default()).await;
     let before = confirmed(&rig.catch_up().await);
     proxy.set(Fault::Lagging);
     let lower = (rig.sim.head() - LAG) as f64;
@@ -209,9 +217,7 @@ async fn a_lower_head_of_the_same_branch_is_none() {
 
 #[tokio::test]
 async fn a_lower_head_of_another_branch_is_one_at_once() {
-    let sim = chain(Variant::Simple, 300).await;
-    let proxy = Proxy::start(&sim.url()).await;
-    let mut rig = Rig::through(sim, &[&proxy]).await;
+    let (mut rig, proxy) = Rig::behind_a_proxy(Params::default()).await;
     // Block by block: what was read at one go is compared by its end alone.
     for _ in 0..2 * LAG {
         rig.sim.advance(1);
@@ -231,12 +237,8 @@ async fn a_lower_head_of_another_branch_is_one_at_once() {
 #[tokio::test]
 async fn one_between_the_head_and_the_second_look_counts() {
     let params = Params { block_time: Duration::from_secs(20), ..Params::default() };
-    let (sim, rival) = (Sim::start(params.clone()).await.unwrap(), Sim::start(params).await.unwrap());
-    sim.advance(300);
-    rival.advance(300);
-    rival.reorg(30);
-    let proxy = Proxy::start(&sim.url()).await;
-    let mut rig = Rig::through(sim, &[&proxy]).await;
+    let rival = forked(&params, 300, 30).await;
+    let (mut rig, proxy) = Rig::behind_a_proxy(params).await;
     proxy.move_at_range(&rival.url());
     // By then every block of the other branch has been looked at again.
     for _ in 0..20 {
@@ -258,12 +260,8 @@ async fn one_between_the_head_and_the_second_look_counts() {
 #[tokio::test]
 async fn one_that_is_seen_first_below_what_was_read_counts() {
     let params = Params { fork_delay: Duration::from_secs(1000), ..Params::default() };
-    let (sim, rival) = (Sim::start(params.clone()).await.unwrap(), Sim::start(params).await.unwrap());
-    sim.advance(300);
-    rival.advance(290);
-    rival.reorg(10);
-    let proxy = Proxy::start(&sim.url()).await;
-    let mut rig = Rig::through(sim, &[&proxy]).await;
+    let rival = forked(&params, 290, 10).await;
+    let (mut rig, proxy) = Rig::behind_a_proxy(params).await;
     proxy.move_to(&rival.url());
     let head = |text: &str| Series::parse(text).get(&named("tesseract_head_block_number"));
     rig.until(|text| head(text) == Some(290.0)).await;
@@ -275,10 +273,8 @@ async fn one_that_is_seen_first_below_what_was_read_counts() {
 
 #[tokio::test]
 async fn a_branch_that_is_returned_to_is_not_counted_again() {
-    let (sim, rival) = (chain(Variant::Simple, 300).await, chain(Variant::Simple, 300).await);
-    rival.reorg(4);
-    let proxy = Proxy::start(&sim.url()).await;
-    let mut rig = Rig::through(sim, &[&proxy]).await;
+    let rival = forked(&Params::default(), 300, 4).await;
+    let (mut rig, proxy) = Rig::behind_a_proxy(Params::default()).await;
     for turn in 1..=3 {
         proxy.move_to(&rival.url());
         rival.advance(5);

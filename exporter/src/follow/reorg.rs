@@ -35,8 +35,8 @@ impl Follower {
         Ok(true)
     }
 
-    /// Whether the endpoint shows the newest processed block now: a node may have changed branches since its head was read,
-    /// or be about to, where that is lower.
+    /// Whether the endpoint has the newest processed block now: it may have changed branches since its head was read. False
+    /// also where that head is lower, which may be another branch that is still short.
     pub(super) async fn is_on_branch(&self, source: &Source) -> bool {
         let Some(ours) = self.history.ledger.block().filter(|block| block.number <= source.head.number)
         else {

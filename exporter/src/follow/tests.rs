@@ -2,6 +2,7 @@
 //! project's `tests`.
 
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::config::{self, Config};
@@ -20,16 +21,30 @@ async fn silent_network() -> ([TcpListener; 2], Network) {
     (silent, config.networks.pop().unwrap())
 }
 
+/// Follows the network until it has such a problem, within a time by the paused clock, which passes as soon as nothing else
+/// is to be done.
+async fn follow_until(
+    network: Network,
+    within: Duration,
+    is: impl Fn(&str) -> bool,
+) -> AbortOnDropHandle<()> {
+    let (publish, mut snapshots) = watch::channel(Arc::new(Snapshot::unknown(&network)));
+    let (running, shutdown) = watch::channel(false);
+    let following = AbortOnDropHandle::new(tokio::spawn(async move {
+        // It stops when this is gone.
+        let _running = running;
+        run(network, None, None, publish, shutdown).await;
+    }));
+    let has_it = |snapshot: &Arc<Snapshot>| snapshot.problem.as_deref().is_some_and(&is);
+    timeout(within, snapshots.wait_for(has_it)).await.unwrap().unwrap();
+    following
+}
+
 #[tokio::test(start_paused = true)]
 async fn endpoints_that_are_all_silent_are_reported_when_each_had_its_turn() {
     let (_silent, mut network) = silent_network().await;
     network.request_timeout = Duration::from_secs(60);
-    let (publish, mut snapshots) = watch::channel(Arc::new(Snapshot::unknown(&network)));
-    let (_running, shutdown) = watch::channel(false);
-    let following = tokio::spawn(run(network, None, None, publish, shutdown));
-    let reported = |snapshot: &Arc<Snapshot>| snapshot.problem.is_some();
-    timeout(Duration::from_secs(150), snapshots.wait_for(reported)).await.unwrap().unwrap();
-    following.abort();
+    let _following = follow_until(network, Duration::from_secs(150), |_| true).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -37,18 +52,11 @@ async fn a_cycle_that_never_ends_is_blamed_on_its_endpoint_and_restarted() {
     let (silent, mut network) = silent_network().await;
     // Longer than can be configured, and than a cycle.
     network.request_timeout = Duration::from_secs(3600);
-    let (publish, mut snapshots) = watch::channel(Arc::new(Snapshot::unknown(&network)));
-    let (_running, shutdown) = watch::channel(false);
-    let following = tokio::spawn(run(network, None, None, publish, shutdown));
-    let timed_out = |snapshot: &Arc<Snapshot>| {
-        snapshot.problem.as_deref() == Some("cycle timed out after 300 s; restarting")
-    };
-    // By the paused clock, which passes as soon as nothing else is to be done.
-    timeout(2 * LONGEST_CYCLE, snapshots.wait_for(timed_out)).await.unwrap().unwrap();
+    let timed_out = |problem: &str| problem == "cycle timed out after 300 s; restarting";
+    let _following = follow_until(network, 2 * LONGEST_CYCLE, timed_out).await;
     // The first cycle's connection, and a probe and the second cycle's.
     silent[0].accept().await.unwrap();
     for _ in 0..2 {
         silent[1].accept().await.unwrap();
     }
-    following.abort();
 }

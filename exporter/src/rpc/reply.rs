@@ -4,15 +4,17 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Answer, Error, ErrorKind};
 
-/// So many bytes of a body are looked at for a message.
+/// So many bytes of a body are quoted: more than the longest message has, so that a key is cut in two at the very end of one
+/// alone, where it is looked for.
 const QUOTED: usize = 40_000;
 
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
 struct Reply<'a> {
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
@@ -22,7 +24,7 @@ struct Reply<'a> {
     error: Option<ReplyError>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
 struct ReplyError {
     #[serde(default)]
     code: i64,
@@ -106,7 +108,6 @@ fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
 }
 
 fn not_json_rpc(body: &[u8]) -> Error {
-    // Longer than any message: where it ends, a key that the server repeats may be cut in two (see `redact`).
     let start = String::from_utf8_lossy(&body[..body.len().min(QUOTED)]);
     Error::new(ErrorKind::Unreadable, format_args!("answer is not JSON-RPC: {start:?}"))
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
@@ -16,10 +17,12 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
 use web3::types::H256;
 
 use super::measure::{Usage, own_usage};
 use super::provider::ready::Figures;
+use super::provider::since_epoch;
 
 /// Headers in one batch, as many as providers commonly take.
 const HEADERS: usize = 100;
@@ -211,8 +214,9 @@ async fn post(sender: &mut SendRequest<Full<Bytes>>, plan: &Plan, body: String) 
         if !wait {
             return body;
         }
-        // It limits requests in each second of the clock.
-        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+        // The provider counts requests by seconds of the clock: the next one begins then.
+        let into_second = Duration::from_nanos(since_epoch().subsec_nanos().into());
+        sleep_until(Instant::now() + Duration::from_secs(1) - into_second).await;
     }
 }
 

@@ -6,8 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-
 use super::measure::usage;
 use super::provider::Provider;
 use super::provider::counts::{Counts, weight};
@@ -77,7 +75,7 @@ pub(super) async fn following(extent: Extent) -> Result<(), Wrong> {
     let (before, heads) = (usage(exporter.pid()).cpu, heads(&provider).await);
     provider.forget().await;
     let begun = Instant::now();
-    sleep(measured_for).await;
+    exporter.runs_for(measured_for).await;
     let elapsed = begun.elapsed().as_secs_f64();
     let report = provider.report().await;
     let cpu = usage(exporter.pid()).cpu - before;

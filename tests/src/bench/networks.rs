@@ -14,7 +14,8 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::process::Command;
-use tokio::time::{interval, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
 
 use super::measure::{Usage, own_usage, usage};
 use super::provider::Provider;
@@ -94,7 +95,7 @@ async fn exporter(setting: &Setting, provider: &Provider, measured_for: Duration
     let before = (usage(exporter.pid()), provider.usage().cpu);
     provider.forget().await;
     let begun = Instant::now();
-    sleep(measured_for).await;
+    exporter.runs_for(measured_for).await;
     let (seconds, now) = (begun.elapsed().as_secs_f64(), usage(exporter.pid()));
     let provider_cpu = provider.usage().cpu - before.1;
     let usage = Usage { cpu: now.cpu - before.0.cpu, ..now };
@@ -141,10 +142,11 @@ pub struct Plan {
 
 /// The poller's own process: prints what it used as JSON.
 pub async fn poll(plan: Plan) {
-    for network in 0..plan.networks {
-        tokio::spawn(follow(plan.host.clone(), network));
-    }
-    sleep(Duration::from_secs(plan.seconds)).await;
+    let mut followed: JoinSet<_> =
+        (0..plan.networks).map(|number| follow(plan.host.clone(), number)).collect();
+    // None ends by itself but by a panic.
+    let ended = timeout(Duration::from_secs(plan.seconds), followed.join_next()).await;
+    assert!(ended.is_err(), "a network is not followed any more: {ended:?}");
     println!("{}", serde_json::to_string(&own_usage()).expect("figures are JSON"));
 }
 

@@ -4,8 +4,6 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
-
 use super::measure::usage;
 use super::provider::Provider;
 use super::scrape::load::{Load, load};
@@ -47,7 +45,7 @@ pub(super) async fn pending(extent: Extent) -> Result<(), Wrong> {
         subject::caught_up(&exporter, 1).await;
         let synced = begun.elapsed().as_secs_f64();
         let before = usage(exporter.pid());
-        sleep(measured_for).await;
+        exporter.runs_for(measured_for).await;
         let after = usage(exporter.pid());
         let cpu = 100.0 * (after.cpu - before.cpu).as_secs_f64() / measured_for.as_secs_f64();
         let time = measured_for.min(Duration::from_secs(2));

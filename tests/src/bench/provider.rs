@@ -204,7 +204,7 @@ impl Served {
     }
 }
 
-fn since_epoch() -> std::time::Duration {
+pub(super) fn since_epoch() -> std::time::Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970")
 }
 

@@ -189,7 +189,7 @@ fn what_was_not_compared_is_not_by_going_back() {
 }
 
 #[test]
-fn only_the_newest_return_to_a_branch_is_told_by_where_it_was_left() {
+fn a_return_to_a_branch_is_told_once_by_where_it_was_left() {
     let mut history = history(None);
     let left = block(9, 1);
     assert!(history.left_branches(None, 20).is_empty());
