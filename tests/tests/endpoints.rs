@@ -111,6 +111,24 @@ async fn one_that_hangs_at(method: &'static str) {
     assert!(again <= 5 * first, "{method}: {first} in vain at first, {again} more within 20 blocks");
 }
 
+/// However long it takes until all of them rest at once.
+#[tokio::test]
+async fn that_all_hang_is_shown_when_each_had_its_turn() {
+    let rig = Rig::start(Fault::NullError).await;
+    let urls = [rig.preferred.url(), rig.other.url()];
+    let mut setup = Setup::new(&[&urls[0], &urls[1]], rig.sim.chain().contract());
+    setup.timeout = Duration::from_secs(2);
+    let exporter = Exporter::start(&setup.yaml(None)).await;
+    rig.exact(&exporter).await;
+    rig.preferred.set(Fault::Hang);
+    rig.other.set(Fault::Hang);
+    let before = rig.preferred.counts().http;
+    let nobody = |series: &Series| series.get(&named("tesseract_node_connected")) == Some(0.0);
+    exporter.wait_for("nobody is connected", PATIENCE, nobody).await;
+    let asked = rig.preferred.counts().http - before;
+    assert!(asked <= 2, "asked {asked} times before that was shown");
+}
+
 /// Blocks are older than any log can be late when they are confirmed, so that they are looked at again at once.
 #[tokio::test]
 async fn one_that_leaves_out_logs_gives_way_to_one_that_has_them() {
