@@ -85,6 +85,25 @@ async fn a_flaky_endpoint_carries_a_first_sync_with_few_requests_more() {
 }
 
 #[tokio::test]
+async fn a_replica_that_refuses_all_logs_ends_few_cycles() {
+    const SEEDS: u64 = 8;
+    const BLOCKS: u64 = 89;
+    let runs = (1..=SEEDS).map(|seed| async move {
+        let mut rig = Rig::start(BEFORE + BLOCKS + CONFIRMATIONS).await;
+        rig.setup.range = 1;
+        rig.proxy.seed(seed);
+        rig.proxy.mix(&[Fault::LogsRefused], 20);
+        let exporter = rig.exporter().await;
+        rig.exact(&exporter).await.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert!(rig.proxy.counts().faulty > 0, "seed {seed}: nothing was refused");
+        exporter.log().iter().filter(|line| line.contains("cycle not completed")).count() as u64
+    });
+    let ended: u64 = join_all(runs).await.into_iter().sum();
+    // A block in five meets it, and one in 125 three times in a row.
+    assert!(ended <= SEEDS * BLOCKS / 20, "{ended} cycles for {} blocks were not completed", SEEDS * BLOCKS);
+}
+
+#[tokio::test]
 async fn batches_go_on_whatever_the_order_of_their_answers() {
     batches_go_on_with(|proxy| proxy.set(Fault::BatchReordered), |_| {}).await;
 }

@@ -22,7 +22,7 @@ const MOST_PARTS: u64 = 4;
 /// How many parts of a range are asked for in one exchange.
 const PARTS_AT_ONCE: usize = 4;
 
-/// A second answer that is refused is asked for so many times more.
+/// What is refused, and hardly for its size, is asked for so many times more.
 const MORE_TRIES: u32 = 2;
 
 /// What a second answer about a range is.
@@ -171,14 +171,9 @@ impl Source {
         &self,
         endpoint: &Endpoint,
         blocks: &RangeInclusive<u64>,
-        mut answer: Answer,
+        answer: Answer,
     ) -> Result<Vec<Log>, CycleError> {
-        for _ in 0..MORE_TRIES {
-            if !matches!(answer, Err(rpc::Error { kind: ErrorKind::Rpc(_), .. })) {
-                break;
-            }
-            answer = endpoint.ask(self.logs_call(blocks)).await;
-        }
+        let answer = unless_refused(endpoint, &self.logs_call(blocks), answer).await;
         let mut logs = self.logs_of_range(endpoint, blocks, answer).await?;
         logs.retain(|log| blocks.contains(&log.block));
         Ok(logs)
@@ -212,7 +207,10 @@ impl Source {
     ) -> Result<Vec<Log>, CycleError> {
         let (first, last) = blocks.clone().into_inner();
         let logs = if first == last {
-            self.logs_by_topic(endpoint, &self.logs_call(blocks), answer).await
+            // Less cannot be asked for: with a rest after each refusal, a balancer over nodes of which one refuses would take hours.
+            let call = self.logs_call(blocks);
+            let answer = unless_refused(endpoint, &call, answer).await;
+            self.logs_by_topic(endpoint, &call, answer).await
         } else {
             answer.map_err(CycleError::from).and_then(|raw| Ok(chain::logs(&raw)?))
         };
@@ -266,4 +264,15 @@ impl Source {
         let filter = json!({"address": self.contract, "blockHash": hash});
         Call { method: Method::GetLogs, params: json!([filter]) }
     }
+}
+
+/// The answer to a call, or that to one of a few more of it while it is refused: perhaps by one replica of several.
+async fn unless_refused(endpoint: &Endpoint, call: &Call, mut answer: Answer) -> Answer {
+    for _ in 0..MORE_TRIES {
+        if !matches!(answer, Err(rpc::Error { kind: ErrorKind::Rpc(_), .. })) {
+            break;
+        }
+        answer = endpoint.ask(call.clone()).await;
+    }
+    answer
 }
