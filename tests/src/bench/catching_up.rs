@@ -72,6 +72,14 @@ pub(super) async fn latency(extent: Extent) -> Result<(), Wrong> {
             ratio(of.wall.as_secs_f64(), least)
         );
     }
+    if let Some((until, requests)) = measured.exporter.beginning {
+        let rest = measured.exporter.report.networks[0].requests - requests;
+        println!(
+            "exporter: {:.2} s and {requests} requests until the beginning is found, {:.2} s for the {rest} others\n",
+            until.as_secs_f64(),
+            (measured.exporter.wall - until).as_secs_f64()
+        );
+    }
     Ok(())
 }
 
@@ -120,6 +128,8 @@ struct Read {
     /// The provider's time on processors meanwhile.
     provider: Duration,
     figures: Figures,
+    /// When the exporter knew where the history begins, and its HTTP requests until then; the floor is told.
+    beginning: Option<(Duration, u64)>,
 }
 
 struct Measured {
@@ -186,7 +196,8 @@ impl Run<'_> {
         let Outcome { figures, usage } =
             serde_json::from_slice(&output.stdout).expect("the floor prints its outcome");
         let provider_cpu = provider.usage().cpu - before;
-        Read { wall, usage, report: provider.report().await, provider: provider_cpu, figures }
+        let report = provider.report().await;
+        Read { wall, usage, report, provider: provider_cpu, figures, beginning: None }
     }
 
     async fn exporter(&self, provider: &Provider) -> Read {
@@ -195,12 +206,14 @@ impl Run<'_> {
         let before = provider.usage().cpu;
         let begun = Instant::now();
         let exporter = launch.start().await;
+        exporter.wait_for_line("it begins", PATIENCE, |line| line.contains("history begins")).await;
+        let beginning = Some((begun.elapsed(), provider.report().await.networks[0].requests));
         exporter.wait_for_line("it catches up", PATIENCE, |line| line.contains("first sync done")).await;
         let (wall, usage) = (begun.elapsed(), usage(exporter.pid()));
         let (report, provider_cpu) = (provider.report().await, provider.usage().cpu - before);
         subject::caught_up(&exporter, 1).await;
         let figures = subject::figures(&exporter.scrape().await, 0);
-        Read { wall, usage, report, provider: provider_cpu, figures }
+        Read { wall, usage, report, provider: provider_cpu, figures, beginning }
     }
 }
 
