@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tesseract_tests::process::{Launch, binary};
+use tesseract_tests::skip::skipped;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -71,7 +72,7 @@ async fn the_default_file_names_every_variable() {
 #[test]
 fn the_unit_is_right_and_can_do_little() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
-        eprintln!("skipped: no systemd-analyze here");
+        skipped("the unit", "no systemd-analyze here");
         return;
     }
     let unit = read("packaging/tesseract-exporter.service");
@@ -169,7 +170,7 @@ fn a_release_is_packed() {
     let tools = format!("{ROOT}/target/tools/bin:{}", std::env::var("PATH").unwrap());
     for tool in ["cargo-deb", "cargo-cyclonedx"] {
         if Command::new(tool).arg("--help").env("PATH", &tools).output().is_err() {
-            eprintln!("skipped: no {tool} here; tests/setup installs it");
+            skipped("the release", &format!("no {tool} here; tests/setup installs it"));
             return;
         }
     }
@@ -212,7 +213,7 @@ fn a_release_is_packed() {
 
 fn is_a_debian_package(package: &Path, root: &Path) {
     if Command::new("dpkg-deb").arg("--version").output().is_err() {
-        eprintln!("not looked into: no dpkg-deb here");
+        skipped("the Debian package", "no dpkg-deb here");
         return;
     }
     let field = |name| must(Command::new("dpkg-deb").arg("--field").arg(package).arg(name));
@@ -280,7 +281,7 @@ fn is_a_bill_of_materials(bill: &str) {
         std::io::Write::write_all(&mut check.stdin.take().unwrap(), bill.as_bytes()).unwrap();
         assert!(check.wait().unwrap().success());
     } else {
-        eprintln!("not held to the schema: no target/venv here; tests/setup makes it");
+        skipped("the schema of the SBOM", "no target/venv here; tests/setup makes it");
     }
     // Where it was made is nobody's affair.
     assert!(!bill.contains("file:"), "{bill}");
