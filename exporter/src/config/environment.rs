@@ -115,12 +115,26 @@ impl Reader<'_> {
 
     fn optional<T>(&mut self, name: &str, parse: impl Fn(&Written) -> Result<T, String>) -> Option<T> {
         let written = Written { text: self.get(name)?, ..Written::default() };
-        parse(&written).map_err(|what| self.mistakes.push(format!("{name}: {what}"))).ok()
+        literal(&written.text)
+            .and_then(|()| parse(&written))
+            .map_err(|what| self.mistakes.push(format!("{name}: {what}")))
+            .ok()
     }
 
     fn get(&self, name: &str) -> Option<String> {
         self.env.get(name).filter(|value| !value.is_empty()).cloned()
     }
+}
+
+/// That a value is what it says: only a shell would have filled in a variable. Other dollar signs stand for themselves.
+fn literal(text: &str) -> Result<(), String> {
+    let is_variable =
+        |rest: &str| rest.starts_with(|it: char| it == '{' || it == '_' || it.is_ascii_uppercase());
+    if text.starts_with('$') || text.split('$').skip(1).any(is_variable) {
+        return Err("has the name of a variable in it, expected its value: variables are not expanded here"
+            .to_owned());
+    }
+    Ok(())
 }
 
 #[cfg(test)]
