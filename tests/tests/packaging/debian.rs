@@ -44,13 +44,14 @@ pub(crate) fn is_a_debian_package(package: &Path, root: &Path) {
     assert_eq!(field("Version"), concat!(env!("CARGO_PKG_VERSION"), "-1\n"));
     assert!(field("Depends").contains("libc6 (>="), "{}", field("Depends"));
     let conffiles = must(Command::new("dpkg-deb").arg("--info").arg(package).arg("conffiles"));
-    assert_eq!(conffiles, "/etc/default/tesseract-exporter\n");
+    assert_eq!(conffiles, "/etc/default/tesseract-exporter\n/etc/tesseract-exporter/exporter.yml.example\n");
 
     must(Command::new("dpkg-deb").arg("--extract").arg(package).arg(root));
     is_the_program(&root.join("usr/bin/tesseract-exporter"));
     for (installed, source) in [
         ("usr/lib/systemd/system/tesseract-exporter.service", "packaging/tesseract-exporter.service"),
         ("etc/default/tesseract-exporter", "packaging/tesseract-exporter.default"),
+        ("etc/tesseract-exporter/exporter.yml.example", "exporter.example.yml"),
         (
             "usr/share/bash-completion/completions/tesseract-exporter",
             "packaging/completions/tesseract-exporter.bash",
@@ -75,4 +76,32 @@ pub(crate) fn is_a_debian_package(package: &Path, root: &Path) {
     let page =
         must(Command::new("gunzip").arg("-c").arg(root.join("usr/share/man/man1/tesseract-exporter.1.gz")));
     assert_eq!(page, read("packaging/tesseract-exporter.1"));
+}
+
+/// By `dpkg` with all that it runs, on a layer above the machine's files that ends with the test.
+pub(crate) fn can_be_installed_started_and_purged(package: &Path, layer: &Path) {
+    let what = "the installed package";
+    if !rustix::process::geteuid().is_root() {
+        return skipped(what, "only root can install it on a layer of its own");
+    }
+    fs::create_dir(layer).unwrap();
+    let script = format!("{ROOT}/tests/tests/packaging/install.sh");
+    let unshare = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
+    let output = Command::new("timeout")
+        .args(["120", "unshare"])
+        .args(unshare)
+        .arg(script)
+        .arg(layer)
+        .arg(package)
+        .output();
+    let output = output.unwrap();
+    let (said, why) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // Before the first step, it is the layer that cannot be had.
+    if !said.contains("== install") {
+        return skipped(what, why.lines().last().unwrap_or("no layer above the machine's files"));
+    }
+    assert!(output.status.success(), "{}: {said}{why}", output.status);
+    for shown in ["  - name: sepolia", "\"listening\"", "/-/healthy: 200 OK", "== purge"] {
+        assert!(said.contains(shown), "{shown}: {said}{why}");
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tesseract_tests::process::binary;
 use tesseract_tests::skip::skipped;
 
-use super::debian::is_a_debian_package;
+use super::debian::{can_be_installed_started_and_purged, is_a_debian_package};
 use super::{ROOT, must, read, run};
 
 #[test]
@@ -145,6 +145,7 @@ fn a_release_is_packed() {
     every_link_leads_somewhere(&unpacked);
     is_a_bill_of_materials(&fs::read_to_string(dist.join(bill)).unwrap());
     is_a_debian_package(&dist.join(package), &directory.path().join("root"));
+    can_be_installed_started_and_purged(&dist.join(package), &directory.path().join("layer"));
 }
 
 /// Of the documents that are shipped below a directory; sources, which PERFORMANCE.md points at, are not.
