@@ -39,7 +39,11 @@ async fn the_man_page_says_what_help_says() {
             assert!(page.to_lowercase().contains(&format!("default: {default}")), "{default}");
         }
     }
-    assert!(page.contains(&format!("tesseract-exporter {}", env!("CARGO_PKG_VERSION"))));
+    let version = env!("CARGO_PKG_VERSION");
+    let changes = read("CHANGELOG.md");
+    let released = changes.lines().find_map(|line| line.strip_prefix(&format!("## [{version}] - "))).unwrap();
+    let title = format!(".TH TESSERACT-EXPORTER 1 \"{released}\" \"tesseract-exporter {version}\"");
+    assert!(page.contains(&title), "{title}");
 }
 
 #[tokio::test]
