@@ -184,7 +184,8 @@ async fn what_only_a_shell_would_read_in_the_environment() {
 #[tokio::test]
 async fn the_environment_alone_is_enough() {
     let checked = Launch::bare()
-        .env("TESSERACT_RPC_URL", "https://user:sesame@host.example/sesame,https://backup.example")
+        // A dollar sign of its own.
+        .env("TESSERACT_RPC_URL", "https://user:sesame$A@host.example/sesame,https://backup.example")
         .env("TESSERACT_CONTRACT", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed")
         .env("TESSERACT_STATE_DIR", "/var/lib/tesseract-exporter")
         .env("TESSERACT_EXPLORER_URL", "https://explorer.example")

@@ -126,11 +126,9 @@ impl Reader<'_> {
     }
 }
 
-/// That a value is what it says: only a shell would have filled in a variable. Other dollar signs stand for themselves.
+/// That a value holds no variable, which only a shell would have filled in. Other dollar signs may belong to a secret.
 fn literal(text: &str) -> Result<(), String> {
-    let is_variable =
-        |rest: &str| rest.starts_with(|it: char| it == '{' || it == '_' || it.is_ascii_uppercase());
-    if text.starts_with('$') || text.split('$').skip(1).any(is_variable) {
+    if text.starts_with('$') || text.contains("${") {
         return Err("has the name of a variable in it, expected its value: variables are not expanded here"
             .to_owned());
     }
