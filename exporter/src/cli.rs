@@ -23,9 +23,10 @@ const VERSION: &str = concat!(
 
 /// Follows Tesseract coordination contracts and exposes what happens there as Prometheus metrics.
 #[derive(Debug, Parser)]
-#[command(name = "tesseract-exporter", version = VERSION, max_term_width = 100)]
+#[command(name = "tesseract-exporter", version = VERSION)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
-#[command(after_help = variables())]
+// Texts stand below their flags: nothing breaks long lines.
+#[command(next_line_help = true, after_help = variables())]
 struct Cli {
     #[command(flatten)]
     options: Options,
@@ -36,7 +37,7 @@ struct Cli {
 /// How to run.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Configuration file [default: exporter.yml, or where there is none the TESSERACT_* variables]
+    /// Configuration file [default: exporter.yml, or without one the TESSERACT_* variables]
     #[arg(long = "config.file", value_name = "FILE")]
     pub config_file: Option<PathBuf>,
 
@@ -71,7 +72,9 @@ pub struct Options {
 enum Command {
     /// Ask a running exporter whether it serves; exit 0 if it does, else 1
     Health {
-        /// Asks /-/healthy where the URL has no path, otherwise the URL as it is; over https any certificate will do
+        /// The exporter's URL; without a path /-/healthy is asked
+        ///
+        /// Over https any certificate will do.
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
         url: Endpoint,
     },
@@ -143,28 +146,41 @@ fn hint(error: &clap::Error, args: impl Iterator<Item = String>) -> Option<Strin
     if !matches!(error.kind(), UnknownArgument | InvalidSubcommand | ArgumentConflict) {
         return None;
     }
-    let command = Cli::command();
+    let program = Cli::command();
+    let mut args = args.skip(1).peekable();
+    let health = args.peek().and_then(|first| program.find_subcommand(first));
+    let command = health.unwrap_or(&program);
     let plain = |name: &str| name.replace('-', ".");
     let meant = |written: &str| {
         let name = plain(written.trim_start_matches('-'));
         let mut flags = command.get_arguments().filter_map(clap::Arg::get_long);
         flags.find(|flag| plain(flag) == name && written.strip_prefix("--") != Some(flag)).map(str::to_owned)
     };
-    let names = args.skip(1).filter(|arg| arg.starts_with('-'));
+    let names = args.filter(|arg| arg.starts_with('-'));
     let mut names = names.filter_map(|arg| Some(arg.split('=').next()?.to_owned()));
     if let Some((written, flag)) = names.find_map(|written| Some((written.clone(), meant(&written)?))) {
         return Some(format!("unexpected flag {written}, expected --{flag}"));
     }
-    match error.get(ContextKind::InvalidSubcommand).or_else(|| error.get(ContextKind::InvalidArg))? {
-        ContextValue::String(arg) if command.find_subcommand(arg).is_some() => None,
-        ContextValue::String(arg) if !arg.starts_with('-') && !arg.contains("://") => {
-            Some(format!("unexpected argument {arg:?}, expected a configuration file as --config.file=FILE"))
-        }
-        ContextValue::String(arg) if !arg.starts_with('-') => {
-            Some("unexpected URL, expected it in the configuration, or in TESSERACT_RPC_URL".to_owned())
-        }
-        _ => None,
+    // clap says which.
+    if error.get(ContextKind::SuggestedSubcommand).is_some() {
+        return None;
     }
+    let ContextValue::String(arg) =
+        error.get(ContextKind::InvalidSubcommand).or_else(|| error.get(ContextKind::InvalidArg))?
+    else {
+        return None;
+    };
+    if arg.starts_with('-') || program.find_subcommand(arg).is_some() {
+        return None;
+    }
+    // A URL may hold a secret.
+    let shown = if arg.contains("://") { "URL".to_owned() } else { format!("argument {arg:?}") };
+    let expected = match health {
+        Some(_) => "the URL of an exporter as --url=URL",
+        None if arg.contains("://") => "it in the configuration, or in TESSERACT_RPC_URL",
+        None => "a configuration file as --config.file=FILE",
+    };
+    Some(format!("unexpected {shown}, expected {expected}"))
 }
 
 /// `host:port`, or `:port` for `0.0.0.0:port`, which is every IPv4 address of this machine and none of IPv6.
@@ -196,6 +212,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Nothing breaks long lines: that would take one more crate.
+    #[test]
+    fn help_fits_a_hundred_columns() {
+        let mut command = Cli::command();
+        command.build();
+        let mut health = command.find_subcommand("health").unwrap().clone();
+        for command in [&mut command, &mut health] {
+            for help in [command.render_help(), command.render_long_help()] {
+                let help = help.to_string();
+                assert!(help.lines().count() > 5, "{help}");
+                let long: Vec<_> = help.lines().filter(|line| line.chars().count() > 100).collect();
+                assert_eq!(long, Vec::<&str>::new());
+            }
+        }
     }
 
     #[test]

@@ -10,7 +10,11 @@ _tesseract_exporter() {
         flag=${COMP_WORDS[COMP_CWORD - 1]}
     fi
     case $flag in
-    --config.file | --web.config.file) mapfile -t COMPREPLY < <(compgen -f -- "$word") && return ;;
+    --config.file | --web.config.file)
+        # A directory goes on with a slash, and what a shell would take apart is quoted.
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "$word") && return
+        ;;
     --log.level) mapfile -t COMPREPLY < <(compgen -W 'error warn info debug trace' -- "$word") && return ;;
     --log.format) mapfile -t COMPREPLY < <(compgen -W 'json text' -- "$word") && return ;;
     --web.listen-address | --web.telemetry-path | --url) return ;;

@@ -94,7 +94,7 @@ async function look({ url, name, width, dark }) {
   const styled = await evaluate("document.styleSheets.length > 0 && document.styleSheets[0].cssRules.length > 0");
   const shot = await ask("Page.captureScreenshot", {
     captureBeyondViewport: true,
-    clip: { x: 0, y: 0, width, height: Math.min(contentHeight, 3000), scale: 1 },
+    clip: { x: 0, y: 0, width, height: contentHeight, scale: 1 },
   });
   await writeFile(join(output, `${name}.png`), Buffer.from(shot.data, "base64"));
   const violations = await evaluate(

@@ -27,7 +27,7 @@ createServer(async (request, response) => {
   response.end("ok");
   if (!body.includes(options.match)) return;
   const message = JSON.parse(body);
-  await screenshot(page(message), resolve(options.output), 900, 330, options.chromium);
+  await screenshot(page(message), resolve(options.output), 900, 250, options.chromium);
   console.log(`${options.output}: ${message.attachments[0].title}`);
   process.exit(0);
 }).listen(Number(options.listen), "127.0.0.1");

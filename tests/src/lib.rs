@@ -15,6 +15,7 @@ pub mod scripted;
 pub mod series;
 pub mod sim;
 pub mod simulation;
+pub mod skip;
 pub mod soak;
 pub mod speed;
 pub mod stack;

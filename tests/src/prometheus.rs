@@ -1,7 +1,7 @@
 //! A real Prometheus under control, with whatever configuration and rules a test gives it.
 //!
-//! Never a stand-in: it is the server from the system's packages, or a newer one that `tests/compose/prepare` fetched. Every wait is for a condition and has
-//! a deadline.
+//! Never a stand-in: it is the server from the system's packages, or a newer one that `tests/compose/prepare` fetched. Every
+//! wait is for a condition and has a deadline.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use tokio::time::{interval, timeout};
 
 use crate::http::get;
 use crate::process::free_port;
+use crate::skip::skipped;
 
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,7 +121,7 @@ pub fn prometheus_3(program: &str) -> Option<PathBuf> {
     let path = root.join("target/compose/roots/prometheus/usr/bin").join(program);
     let found = path.is_file().then_some(path);
     if found.is_none() {
-        eprintln!("SKIPPED, there is no {program} 3: tests/compose/prepare has not been run");
+        skipped(&format!("what needs {program} 3"), "tests/compose/prepare has not been run");
     }
     found
 }

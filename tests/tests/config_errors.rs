@@ -164,10 +164,28 @@ async fn mistakes_in_the_environment() {
     assert_refused("environment", &finished);
 }
 
+/// As an env file has it that a shell would read, and Docker and systemd do not.
+#[tokio::test]
+async fn what_only_a_shell_would_read_in_the_environment() {
+    for (name, url) in [
+        ("environment_variable", "$SESAME"),
+        ("environment_variable", "https://host.example/${SESAME}"),
+        ("environment_quotes", "\"https://host.example/sesame\""),
+        ("environment_quotes", "'https://host.example/sesame'"),
+    ] {
+        let launch = Launch::bare().env("TESSERACT_CONTRACT", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed");
+        let finished = launch.env("TESSERACT_RPC_URL", url).env("TESSERACT_EXPLORER_URL", url).run().await;
+        assert_refused(name, &finished);
+    }
+    let launch = Launch::config(&VALID.replace("'http://127.0.0.1:1'", "'${QUOTED}'"));
+    assert_refused("quotes_of_a_variable", &launch.env("QUOTED", "\"https://sesame\"").run().await);
+}
+
 #[tokio::test]
 async fn the_environment_alone_is_enough() {
     let checked = Launch::bare()
-        .env("TESSERACT_RPC_URL", "https://user:sesame@host.example/sesame,https://backup.example")
+        // A dollar sign of its own.
+        .env("TESSERACT_RPC_URL", "https://user:sesame$A@host.example/sesame,https://backup.example")
         .env("TESSERACT_CONTRACT", "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed")
         .env("TESSERACT_STATE_DIR", "/var/lib/tesseract-exporter")
         .env("TESSERACT_EXPLORER_URL", "https://explorer.example")
@@ -259,11 +277,16 @@ async fn a_wrong_command_line() {
         ("flag_listen_address", &["--web.listen-address=8000"]),
         ("flag_telemetry_path", &["--web.telemetry-path=/health"]),
         ("flag_log_level", &["--log.level=loud"]),
+        ("health_mistyped", &["helth"]),
+        ("health_bare_url", &["health", "https://host.example/sesame"]),
+        ("health_bare_address", &["health", "127.0.0.1:8000"]),
+        ("health_one_dash", &["health", "-url=https://host.example/sesame"]),
         ("flag_health_url", &["health", "--url=127.0.0.1:8000/sesame"]),
     ] {
         let finished = args.iter().fold(Launch::config(VALID), |launch, arg| launch.arg(*arg)).run().await;
         assert_eq!(finished.status.code(), Some(2), "{name}: {finished:?}");
-        let line = finished.stderr.lines().next().unwrap_or_default().replace("/sesame", "/…");
-        assert_golden(name, &format!("{line}\n"));
+        let (line, more) = finished.stderr.split_once('\n').unwrap_or_default();
+        let tip = more.lines().find(|line| line.starts_with("  tip: ")).unwrap_or_default();
+        assert_golden(name, &format!("{}\n{tip}", line.replace("/sesame", "/…")));
     }
 }

@@ -11,6 +11,7 @@ use tesseract_tests::demo::{Demo, networks, table};
 use tesseract_tests::http::get;
 use tesseract_tests::process::binary;
 use tesseract_tests::sim::{Chain, Sim};
+use tesseract_tests::skip::skipped;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::{interval, timeout};
@@ -92,7 +93,10 @@ async fn on_a_terminal_it_fits_80_columns_and_ctrl_c_ends_it() {
 async fn every_address_that_it_prints_answers() {
     for server in ["prometheus", "prometheus-alertmanager"] {
         if Command::new(server).arg("--version").output().await.is_err() {
-            eprintln!("skipped: no {server} here; tests/setup installs it");
+            skipped(
+                "the addresses of the demo's stack",
+                &format!("no {server} here; tests/setup installs it"),
+            );
             return;
         }
     }

@@ -115,12 +115,24 @@ impl Reader<'_> {
 
     fn optional<T>(&mut self, name: &str, parse: impl Fn(&Written) -> Result<T, String>) -> Option<T> {
         let written = Written { text: self.get(name)?, ..Written::default() };
-        parse(&written).map_err(|what| self.mistakes.push(format!("{name}: {what}"))).ok()
+        literal(&written.text)
+            .and_then(|()| parse(&written))
+            .map_err(|what| self.mistakes.push(format!("{name}: {what}")))
+            .ok()
     }
 
     fn get(&self, name: &str) -> Option<String> {
         self.env.get(name).filter(|value| !value.is_empty()).cloned()
     }
+}
+
+/// That a value holds no variable, which only a shell would have filled in. Other dollar signs may belong to a secret.
+fn literal(text: &str) -> Result<(), String> {
+    if text.starts_with('$') || text.contains("${") {
+        return Err("has the name of a variable in it, expected its value: variables are not expanded here"
+            .to_owned());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

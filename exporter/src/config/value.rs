@@ -241,6 +241,7 @@ pub(super) fn grafana(written: &Written) -> Result<String, String> {
 /// was meant for elsewhere.
 fn shown_url(written: &Written, expected: &str) -> Result<String, String> {
     let text = written.text()?;
+    unquoted(text)?;
     let endpoint = endpoint(written).map_err(|_| format!("is not a valid URL, expected {expected}"))?;
     if !endpoint.headers.is_empty() {
         return Err("has a user part, expected none: the URL is shown in links".to_owned());
@@ -260,6 +261,14 @@ pub(super) fn unbraced(url: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Not as in `docker run --env-file`, which keeps the quotes around a value.
+fn unquoted(text: &str) -> Result<(), String> {
+    if text.starts_with(['"', '\'']) {
+        return Err("is in quotes that belong to the value, expected it without".to_owned());
+    }
+    Ok(())
+}
+
 /// An RPC URL. Its user part becomes a header. Never quoted.
 pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
     let invalid = || format!("is not a valid URL, expected {ENDPOINT}");
@@ -267,6 +276,7 @@ pub(super) fn endpoint(written: &Written) -> Result<Endpoint, String> {
     if text.is_empty() {
         return Err(format!("is empty, expected {ENDPOINT}"));
     }
+    unquoted(text)?;
     if text.contains('#') {
         return Err("is a URL with a # in it, expected %23 for one that belongs to it".to_owned());
     }

@@ -15,8 +15,12 @@ use engine::{Engine, HOST};
 use serde_json::Value;
 use tesseract_tests::http::get;
 use tesseract_tests::process::free_port;
+use tesseract_tests::skip::skipped;
 use tesseract_tests::stand_in::{Service, StandIn};
 use tokio::time::{interval, timeout};
+
+/// What is left out where no engine can start.
+const WHAT: &str = "the compose stack";
 
 const DEMO: [&str; 2] = ["--env-file", "demo.env"];
 
@@ -25,14 +29,14 @@ async fn the_stack_comes_up_alerts_survives_a_restart_and_goes_down() {
     if !engine::inside() {
         let own = "the_stack_comes_up_alerts_survives_a_restart_and_goes_down";
         if let Err(why) = engine::run_inside(own).await {
-            println!("SKIPPED, the compose stack was not run: {why}");
+            skipped(WHAT, &why);
         }
         return;
     }
     let engine = match Engine::start().await {
         Ok(engine) => engine,
         Err(why) => {
-            println!("SKIPPED, the compose stack was not run: {why}");
+            skipped(WHAT, &why);
             return;
         }
     };

@@ -1,5 +1,5 @@
 //! The pages as people see them: in a real Chromium, wide and narrow, light and dark, while networks are syncing,
-//! well and ill. Screenshots are left in `target/pages`.
+//! well and ill. Screenshots are left in `target/pages`; with `UPDATE_GOLDEN=1` those that the documents show replace them.
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
@@ -17,6 +17,17 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+/// What `docs/page-NAME.png` shows.
+const DOCUMENTED: [(&str, &str); 7] = [
+    ("home", "home-wide-dark"),
+    ("home-light", "home-wide-light"),
+    ("well", "well-wide-light"),
+    ("ill", "ill-wide-dark"),
+    ("phone", "ill-phone-dark"),
+    ("syncing", "syncing-wide-light"),
+    ("transaction", "transaction-expired-wide-dark"),
+];
 
 /// A browser starts within seconds; a busy machine may take longer.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -87,6 +98,13 @@ async fn every_page_reads_well_in_a_browser() {
         assert_eq!(seen.violations, Vec::<String>::new(), "{}: accessibility", page.name);
         assert!(seen.styled, "{}: the style was loaded", page.name);
         assert_eq!(seen.content_width, page.width, "{}: nothing stands beyond the edge", page.name);
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|it| it == "1") {
+        let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+        for (name, page) in DOCUMENTED {
+            let shown = documents.join(format!("page-{name}.png"));
+            std::fs::copy(directory.join(format!("{page}.png")), shown).unwrap();
+        }
     }
 }
 
