@@ -52,6 +52,8 @@ fn every_mistake_is_told_with_file_line_and_key() {
     let authority = Authority::new();
     let directory = directory(&authority);
     std::fs::write(directory.path().join("empty"), "").unwrap();
+    std::fs::write(directory.path().join("p521.key"), include_str!("keys/p521.pem")).unwrap();
+    std::fs::write(directory.path().join("rsa1024.key"), include_str!("keys/rsa1024.pem")).unwrap();
     let tls = |more: &str| format!("{TLS}{more}");
     let table = [
         ("- a\n".to_owned(), vec!["1: is a list, expected a mapping with tls_server_config, http_server_config, basic_auth_users, auth_excluded_paths, rate_limit"]),
@@ -69,6 +71,8 @@ fn every_mistake_is_told_with_file_line_and_key() {
         (TLS.replace("server.crt", "."), vec!["2: tls_server_config.cert_file: DIR/. is a directory, expected a file"]),
         (TLS.replace("server.crt", "empty"), vec!["2: tls_server_config.cert_file: DIR/empty holds no certificates, expected PEM"]),
         (TLS.replace("server.key", "server.crt"), vec!["3: tls_server_config.key_file: DIR/server.crt holds no private key"]),
+        (TLS.replace("server.key", "p521.key"), vec!["3: tls_server_config.key_file: DIR/p521.key holds a private key of a kind that is not supported, expected ECDSA P-256"]),
+        (TLS.replace("server.key", "rsa1024.key"), vec!["3: tls_server_config.key_file: DIR/rsa1024.key holds a private key of a kind that is not supported, expected ECDSA P-256"]),
         ("tls_server_config:\n  cert_file: server.crt\n  key: sesame\n".into(), vec!["3: tls_server_config.key: holds no private key"]),
         (tls("  client_auth_type: Sometimes\n"), vec!["4: tls_server_config.client_auth_type: Sometimes is not supported, expected one of NoClientCert, "]),
         (tls("  client_auth_type: RequireAndVerifyClientCert\n"), vec!["4: tls_server_config.client_auth_type: verifies by nothing"]),
@@ -82,6 +86,7 @@ fn every_mistake_is_told_with_file_line_and_key() {
         (tls("  min_version: TLS13\n  max_version: TLS12\n"), vec!["5: tls_server_config.max_version: is below min_version"]),
         (tls("  cipher_suites:\n  - TLS_RSA_WITH_AES_128_CBC_SHA\n"), vec!["5: tls_server_config.cipher_suites[0]: TLS_RSA_WITH_AES_128_CBC_SHA is not supported, expected one of TLS_AES_128_GCM_SHA256, "]),
         (tls("  cipher_suites: []\n"), vec!["4: tls_server_config.cipher_suites: is an empty list"]),
+        (tls("  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"), vec!["5: tls_server_config.cipher_suites: are of TLS 1.3 alone, which max_version leaves out, expected "]),
         (tls("  curve_preferences: [CurveP521]\n"), vec!["4: tls_server_config.curve_preferences[0]: CurveP521 is not supported, expected one of X25519, CurveP256, CurveP384"]),
         (tls("  prefer_server_cipher_suites: 1\n"), vec!["4: tls_server_config.prefer_server_cipher_suites: is a number, expected true or false"]),
         ("http_server_config: {http2: true}\n".into(), vec!["1: http_server_config.http2: is spoken over TLS only"]),

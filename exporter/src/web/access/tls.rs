@@ -92,6 +92,12 @@ pub(super) fn read(
 
     let provider = provider_of(reader, fields);
     let versions = versions(reader, fields);
+    let usable = |versions: &Vec<_>| provider.cipher_suites.iter().any(|it| versions.contains(&it.version()));
+    if !versions.as_ref().is_none_or(usable) {
+        let what =
+            "are of TLS 1.3 alone, which max_version leaves out, expected one of TLS 1.2 too (TLS_ECDHE_…)";
+        reader.wrong(&fields.at("cipher_suites"), what);
+    }
     let prefer_own = reader.flag(fields, "prefer_server_cipher_suites").unwrap_or(true);
 
     if reader.has_found_any() {
@@ -238,8 +244,12 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str
 }
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> {
-    PrivateKeyDer::from_pem_slice(pem)
-        .map_err(|_| "holds no private key, expected PEM without a passphrase (-----BEGIN PRIVATE KEY-----)")
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(
+        |_| "holds no private key, expected PEM without a passphrase (-----BEGIN PRIVATE KEY-----)",
+    )?;
+    provider::sign::any_supported_type(&key)
+        .map(|_| key)
+        .map_err(|_| "holds a private key of a kind that is not supported, expected ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits")
 }
 
 fn authorities(pem: &[u8]) -> Result<RootCertStore, &'static str> {
