@@ -11,7 +11,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use indicatif::MultiProgress;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -41,14 +40,14 @@ const BUILD: web::Build = web::Build {
 /// # Errors
 /// One line: what kept it from starting.
 pub fn serve(options: &Options, env: Variables, config: Config, access: web::Access) -> Result<(), String> {
-    let logging = log::init(options.log_level, options.log_format);
+    let logging = log::init(log_level(options, &config), options.log_format);
     let logging = logging.map_err(|error| format!("cannot log: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let result = runtime.block_on(run(options, env, config, access, logging.bars.clone()));
+    let result = runtime.block_on(run(options, env, config, access, &logging));
     runtime.shutdown_timeout(BLOCKING_TIMEOUT);
     result
 }
@@ -58,7 +57,7 @@ async fn run(
     env: Variables,
     config: Config,
     access: web::Access,
-    bars: Option<MultiProgress>,
+    logging: &log::Logging,
 ) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| format!("cannot wait for signals: {error}"))?;
     let _lock: Option<File> = config.state_dir.as_deref().map(state::lock).transpose()?;
@@ -71,7 +70,7 @@ async fn run(
             "these TESSERACT_* variables are set but not used, as a configuration file is read");
     }
     let number = config.networks.len();
-    let mut networks = Networks::new(config.state_dir, bars);
+    let mut networks = Networks::new(config.state_dir, logging.bars.clone());
     networks.set(config.networks);
     let reload = web::Reload { successful: true, last_success: SystemTime::now() };
     let sources = networks.sources();
@@ -107,6 +106,9 @@ async fn run(
             read = ended(&mut reading) => {
                 reading = None;
                 let read = read.unwrap_or_else(|error| Err(format!("reading it failed: {error}")));
+                if let Ok(config) = &read {
+                    logging.set_level(log_level(options, config));
+                }
                 apply(&mut networks, &follow, &config.source, read);
             }
         }
@@ -123,6 +125,11 @@ async fn run(
         Err(_) => tracing::warn!("stopped without waiting for every task"),
     }
     Ok(())
+}
+
+/// What the command line says holds, whatever the configuration says.
+fn log_level(options: &Options, config: &Config) -> log::Level {
+    options.log_level.or(config.log_level).unwrap_or_default()
 }
 
 fn cannot_listen(address: &str, error: &io::Error) -> String {

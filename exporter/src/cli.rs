@@ -59,9 +59,9 @@ pub struct Options {
     #[arg(value_parser = telemetry_path)]
     pub telemetry_path: String,
 
-    /// Lowest severity to log
-    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
-    pub log_level: log::Level,
+    /// Lowest severity to log [default: log_level of the configuration file, or info]
+    #[arg(long = "log.level", value_name = "LEVEL")]
+    pub log_level: Option<log::Level>,
 
     /// Log format [default: text on a terminal, json otherwise]
     #[arg(long = "log.format", value_name = "FORMAT")]

@@ -20,6 +20,8 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use web3::types::H160;
 
+use crate::log::Level;
+
 pub use environment::{VARIABLES, Variables};
 pub use url::{Secret, Url};
 pub(crate) use value::checksummed;
@@ -49,6 +51,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Grafana, for links to its dashboards, without a slash at its end.
     pub grafana_url: Option<String>,
+    /// The least important line that is logged.
+    pub log_level: Option<Level>,
     /// At least one, with unique names.
     pub networks: Vec<Network>,
     /// Where all of it was read.

@@ -21,7 +21,7 @@ use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::supervise;
 use queue::Queue;
@@ -40,11 +40,12 @@ pub enum Format {
 }
 
 /// The least important line that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)]
 pub enum Level {
     Error,
     Warn,
+    #[default]
     Info,
     Debug,
     Trace,
@@ -62,11 +63,27 @@ impl From<Level> for LevelFilter {
     }
 }
 
+/// In the words of the command line.
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        LevelFilter::from(*self).fmt(f)
+    }
+}
+
 /// What is logged until this is dropped is written, as far as standard error takes it.
 pub struct Logging {
     queue: Queue,
+    filter: reload::Handle<Targets, Registry>,
     /// On a terminal, where progress bars go; the lines step aside for them.
     pub bars: Option<MultiProgress>,
+}
+
+impl Logging {
+    /// From now on nothing less important is written.
+    pub fn set_level(&self, level: Level) {
+        // Fails only where nothing logs any more.
+        let _ = self.filter.reload(own_lines(level));
+    }
 }
 
 impl Drop for Logging {
@@ -97,11 +114,15 @@ pub fn init(level: Level, format: Option<Format>) -> io::Result<Logging> {
         Format::Json => layer.event_format(Json).boxed(),
         Format::Text => layer.with_ansi(terminal).boxed(),
     };
-    let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::from(level));
+    let (own, filter) = reload::Layer::new(own_lines(level));
     Registry::default().with(layer.with_filter(own)).init();
     // A panic is a bug in one task; the others go on, and this says so in the log's own format.
     std::panic::set_hook(Box::new(supervise::log_panic));
-    Ok(Logging { queue, bars })
+    Ok(Logging { queue, filter, bars })
+}
+
+fn own_lines(level: Level) -> Targets {
+    Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::from(level))
 }
 
 /// Takes one whole line at a time.

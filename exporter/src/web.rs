@@ -60,7 +60,7 @@ pub struct Followed {
     pub sources: Vec<Source>,
     /// Grafana without a slash at its end, where the pages are to link to its dashboards.
     pub grafana_url: Option<String>,
-    /// How the last reading of the configuration went.
+    /// How the last reading of the configuration went; [`Access`] knows it of the web configuration.
     pub reload: Reload,
 }
 
@@ -168,7 +168,9 @@ impl Server {
     async fn metrics(&self, headers: &HeaderMap) -> Answer {
         let format = accept::negotiate(headers.get_all(ACCEPT));
         let coding = accept::coding(headers.get_all(ACCEPT_ENCODING));
-        let exporter = (self.site.build, self.site.followed.borrow().reload);
+        let mut reload = self.site.followed.borrow().reload;
+        reload.successful &= self.site.access.is_current();
+        let exporter = (self.site.build, reload);
         let Ok(body) = self.scrapes.body(self.snapshots(), exporter, format, coding).await else {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "cannot encode the metrics\n");
         };

@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::{Read, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -57,6 +59,13 @@ impl Rig {
     fn asked(&self, proxy: usize, method: &str) -> u64 {
         self.proxies[proxy].counts().of(method)
     }
+}
+
+/// A connection that sends what is not HTTP, which is a line at the level of debugging.
+fn break_connection(exporter: &Exporter) {
+    let mut stream = TcpStream::connect(exporter.address()).unwrap();
+    stream.write_all(b"no request\r\n\r\n").unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
 }
 
 /// Writes `exporter.yml` and sends SIGHUP; how many readings the log tells of before must be known to wait for it.
@@ -263,4 +272,60 @@ async fn a_secret_that_was_rotated_is_a_change() {
     exporter.wait_for("it goes on", PATIENCE, |now| follows(now, "a", head)).await;
     assert_eq!(rig.proxies[0].counts(), asked, "the old one is asked no more");
     assert!(!exporter.log().concat().contains("sesame") && !shown.to_string().contains("sesame"));
+}
+
+const DEBUG_LINE: &str = "connection broke";
+
+/// Nobody answers there; that is no matter here.
+fn of_level(level: &str) -> String {
+    let contract = "contract: '0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed'";
+    format!("{level}networks: [{{name: a, rpc_urls: ['http://127.0.0.1:1'], {contract}}}]\n")
+}
+
+#[tokio::test]
+async fn the_log_level_is_read_again() {
+    let mut exporter = Exporter::start(&of_level("")).await;
+    break_connection(&exporter);
+    reload(&exporter, &of_level("log_level: debug\n"));
+    lines(&exporter, 1, "was reread").await;
+    break_connection(&exporter);
+    lines(&exporter, 1, DEBUG_LINE).await;
+
+    reload(&exporter, &of_level("log_level: loud\n"));
+    let refused = lines(&exporter, 1, "new configuration rejected").await;
+    let expected =
+        "exporter.yml:1: log_level: \\\"loud\\\" does not fit, expected error, warn, info, debug or trace";
+    assert!(refused[0].contains(expected), "{refused:?}");
+    // Refused whole, though the level is right.
+    reload(&exporter, &of_level("log_level: error\nnonsense: 1\n"));
+    lines(&exporter, 2, "new configuration rejected").await;
+    break_connection(&exporter);
+    lines(&exporter, 2, DEBUG_LINE).await;
+
+    reload(&exporter, &of_level(""));
+    lines(&exporter, 2, "was reread").await;
+    break_connection(&exporter);
+    assert!(exporter.terminate().await.success());
+    assert_eq!(lines(&exporter, 0, DEBUG_LINE).await.len(), 2, "{:#?}", exporter.log());
+}
+
+#[tokio::test]
+async fn a_log_level_on_the_command_line_wins() {
+    for (flag, configured, shown) in [
+        (None, "log_level: debug\n", true),
+        (Some("--log.level=info"), "log_level: debug\n", false),
+        (Some("--log.level=debug"), "log_level: info\n", true),
+    ] {
+        let launch = Launch::config(&of_level(configured));
+        let mut exporter = flag.into_iter().fold(launch, Launch::arg).start().await;
+        break_connection(&exporter);
+        exporter.signal(Signal::HUP);
+        lines(&exporter, 1, "was reread").await;
+        break_connection(&exporter);
+        assert!(exporter.terminate().await.success());
+        let log = exporter.log();
+        // At the start, and after SIGHUP.
+        let told = log.iter().filter(|line| line.contains(DEBUG_LINE)).count();
+        assert_eq!(told, if shown { 2 } else { 0 }, "{flag:?} {configured} {log:#?}");
+    }
 }

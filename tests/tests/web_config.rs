@@ -2,15 +2,22 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Write;
+use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::process::Signal;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tesseract_tests::process::{Exporter, Launch};
 use tesseract_tests::prometheus::Prometheus;
+use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
+use tokio_rustls::TlsConnector;
 
 /// A Prometheus starts within a second; a busy machine may take longer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,10 +31,16 @@ networks:
 ";
 
 const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+/// Whoever makes a certificate may read.
+const ANY_CLIENT: &str = "  client_auth_type: RequireAnyClientCert\n";
+const OPEN: &str = "anybody who reaches the port can read what is served";
 const CLIENTS: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
 
 /// An authority, and what it signed: `ca.crt`, `server.crt`, `server.key`, `client.crt`, `client.key`.
-struct Certificates(TempDir);
+struct Certificates {
+    directory: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
 
 impl Certificates {
     fn new() -> Self {
@@ -37,26 +50,47 @@ impl Certificates {
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         write("ca.crt", authority.self_signed(&key).unwrap().pem());
-        let issuer = Issuer::new(authority, key);
+        let made = Self { issuer: Issuer::new(authority, key), directory };
         for name in ["server", "client"] {
-            let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec![format!("{name}.example")]).unwrap();
-            write(&format!("{name}.crt"), params.signed_by(&key, &issuer).unwrap().pem());
-            write(&format!("{name}.key"), key.serialize_pem());
+            made.sign(name, made.directory.path());
         }
-        Self(directory)
+        made
+    }
+
+    /// `NAME.crt` and `NAME.key` in a directory, new ones.
+    fn sign(&self, name: &str, directory: &Path) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![format!("{name}.example")]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        fs::write(directory.join(format!("{name}.crt")), certificate.pem()).unwrap();
+        fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
     fn path(&self, name: &str) -> String {
-        self.0.path().join(name).display().to_string()
+        self.directory.path().join(name).display().to_string()
+    }
+
+    fn launch(&self, web_config: &str) -> Launch {
+        let mut launch = Launch::config(CONFIG).file("web.yml", web_config).arg("--web.config.file=web.yml");
+        for name in ["ca.crt", "server.crt", "server.key"] {
+            launch = launch.file(name, fs::read(self.path(name)).unwrap());
+        }
+        launch
     }
 
     async fn exporter(&self, web_config: &str) -> Exporter {
-        let mut launch = Launch::config(CONFIG).file("web.yml", web_config).arg("--web.config.file=web.yml");
-        for name in ["ca.crt", "server.crt", "server.key"] {
-            launch = launch.file(name, std::fs::read(self.path(name)).unwrap());
-        }
-        launch.start().await
+        self.launch(web_config).start().await
+    }
+
+    /// The certificate that an exporter shows.
+    async fn shown(&self, exporter: &Exporter) -> CertificateDer<'static> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.path("ca.crt")).unwrap()).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let stream = TcpStream::connect(exporter.address()).await.unwrap();
+        let name = ServerName::try_from("server.example").unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
     }
 }
 
@@ -174,6 +208,93 @@ async fn a_changed_file_is_taken_over_or_refused_while_it_runs() {
     exporter.wait_for_line("it is taken over", PATIENCE, |line| line.contains("was reread")).await;
     exporter.signal(Signal::TERM);
     assert_eq!(exporter.wait(Duration::from_secs(5)).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_taken_over_at_sighup() {
+    let files = Certificates::new();
+    let exporter = files.exporter(TLS).await;
+    let on_disk = || CertificateDer::from_pem_file(exporter.dir().join("server.crt")).unwrap();
+    let old = on_disk();
+    assert_eq!(files.shown(&exporter).await, old);
+    files.sign("server", exporter.dir());
+    assert_ne!(on_disk(), old);
+    exporter.signal(Signal::HUP);
+    let reread = |line: &str| line.contains("SIGHUP: the configuration was reread");
+    exporter.wait_for_line("all is read again", PATIENCE, reread).await;
+    // At once, and not only once the files are looked at.
+    assert_eq!(files.shown(&exporter).await, on_disk());
+}
+
+#[tokio::test]
+async fn what_is_refused_shows_in_the_metrics_until_the_files_are_right() {
+    let headers = "http_server_config: {headers: {X-Frame-Options: deny}}\n";
+    let launch = Launch::config(CONFIG).file("web.yml", headers).arg("--web.config.file=web.yml");
+    let exporter = launch.start().await;
+    let write = |name: &str, text: &str| fs::write(exporter.dir().join(name), text).unwrap();
+    let shows = async |what: &str, value: f64| {
+        let successful = "tesseract_exporter_config_last_reload_successful";
+        exporter.wait_for(what, PATIENCE, |now| now.get(successful) == Some(value)).await;
+    };
+    shows("it has what the files say", 1.0).await;
+    write("web.yml", "nonsense: 1\n");
+    shows("it has not", 0.0).await;
+    write("web.yml", headers);
+    shows("it has again", 1.0).await;
+
+    write("exporter.yml", "nonsense: 1\n");
+    exporter.signal(Signal::HUP);
+    shows("the other file is refused", 0.0).await;
+    write("web.yml", &headers.replace("deny", "sameorigin"));
+    logged(&exporter, 2, "the web configuration has changed and was reread").await;
+    assert_eq!(exporter.get("/").await.headers["x-frame-options"], "sameorigin");
+    shows("the other file is refused still", 0.0).await;
+    write("exporter.yml", CONFIG);
+    exporter.signal(Signal::HUP);
+    shows("both are right", 1.0).await;
+}
+
+#[tokio::test]
+async fn an_open_port_is_warned_of_at_the_start_and_whenever_the_files_are_reread() {
+    let files = Certificates::new();
+    let users = format!("basic_auth_users:\n  prometheus: {}\n", bcrypt::hash("sesame", 4).unwrap());
+    let everywhere = "0.0.0.0:0";
+    // What is set up, where it listens, and whether anybody can read.
+    for (web_config, listen, is_open) in [
+        (String::new(), everywhere, true),
+        (String::new(), "127.0.0.1:0", false),
+        (TLS.to_owned(), everywhere, true),
+        (format!("{TLS}{ANY_CLIENT}"), everywhere, true),
+        (format!("{TLS}{ANY_CLIENT}  client_allowed_sans: [client.example]\n"), everywhere, true),
+        (
+            format!("{TLS}{}", CLIENTS.replace("RequireAndVerifyClientCert", "VerifyClientCertIfGiven")),
+            everywhere,
+            true,
+        ),
+        (format!("{TLS}{CLIENTS}"), everywhere, false),
+        (users.clone(), everywhere, false),
+        (format!("{TLS}{ANY_CLIENT}{users}"), everywhere, false),
+    ] {
+        let mut exporter = files.launch(&web_config).listen(listen).start().await;
+        if is_open {
+            logged(&exporter, 1, OPEN).await;
+        }
+        fs::write(exporter.dir().join("web.yml"), format!("{web_config}# again\n")).unwrap();
+        exporter.signal(Signal::HUP);
+        logged(&exporter, 1, "SIGHUP: the configuration was reread").await;
+        if is_open {
+            logged(&exporter, 2, OPEN).await;
+        }
+        assert!(exporter.terminate().await.success());
+        let warned = exporter.log().iter().any(|line| line.contains(OPEN));
+        assert_eq!(warned, is_open, "{web_config}: {:#?}", exporter.log());
+    }
+}
+
+/// Waits until so many lines of the log say this.
+async fn logged(exporter: &Exporter, number: usize, what: &str) {
+    let enough = |_: &str| exporter.log().iter().filter(|line| line.contains(what)).count() >= number;
+    exporter.wait_for_line(what, PATIENCE, enough).await;
 }
 
 /// Waits until a query gives a value.

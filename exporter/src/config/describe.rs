@@ -14,6 +14,7 @@ impl Config {
         let shown = Shown {
             state_dir: self.state_dir.as_deref(),
             grafana_url: self.grafana_url.as_deref(),
+            log_level: self.log_level.map(|level| level.to_string()),
             networks: self.networks.iter().map(ShownNetwork::new).collect(),
         };
         serde_yaml::to_string(&shown).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
@@ -26,6 +27,8 @@ struct Shown<'a> {
     state_dir: Option<&'a Path>,
     #[serde(skip_serializing_if = "Option::is_none")]
     grafana_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_level: Option<String>,
     networks: Vec<ShownNetwork<'a>>,
 }
 

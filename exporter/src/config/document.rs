@@ -3,7 +3,7 @@
 //! A mistake never stops the reading: what follows it is read too. Reads the files that `url_file` names.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hyper::header::HeaderName;
 
@@ -20,16 +20,7 @@ const MOST_HEADERS: usize = 100;
 pub(super) fn read(root: &Node, file: &Path, env: &Variables) -> Result<Config, Vec<Found>> {
     let dir = file.parent().unwrap_or(Path::new(""));
     let mut reader = Reader { dir, env, used: HashSet::new(), findings: Findings::default() };
-    let config = reader.config(root).map(|(state_dir, grafana_url, networks)| Config {
-        state_dir,
-        grafana_url,
-        networks,
-        source: Source::File(file.to_owned()),
-        unused_variables: environment::set(env)
-            .filter(|name| !reader.used.contains(*name))
-            .map(str::to_owned)
-            .collect(),
-    });
+    let config = reader.config(root, file);
     match config {
         Some(config) if reader.findings.found.is_empty() => Ok(config),
         _ => Err(reader.findings.found),
@@ -45,11 +36,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn config(&mut self, root: &Node) -> Option<(Option<PathBuf>, Option<String>, Vec<Network>)> {
-        const KEYS: [&str; 3] = ["state_dir", "grafana_url", "networks"];
+    fn config(&mut self, root: &Node, file: &Path) -> Option<Config> {
+        const KEYS: [&str; 4] = ["state_dir", "grafana_url", "log_level", "networks"];
         let fields = self.findings.mapping(root, &Location::default(), &KEYS)?;
         let state_dir = self.optional(&fields, "state_dir", value::path, value::PATH);
         let grafana_url = self.optional(&fields, "grafana_url", value::grafana, value::GRAFANA);
+        let log_level = self.optional(&fields, "log_level", value::level, value::LEVEL);
         let (location, node) = self.present(&fields, "networks", "a list of one or more networks")?;
         let entries = self.findings.list(node, location, "one or more networks");
         let mut names = HashMap::new();
@@ -57,7 +49,15 @@ impl Reader<'_> {
         for (index, node) in entries.iter().enumerate() {
             networks.extend(self.network(node, &location.element(index), &mut names));
         }
-        Some((state_dir.map(|it| self.dir.join(it)), grafana_url, networks))
+        let is_unused = |name: &&str| !self.used.contains(*name);
+        Some(Config {
+            state_dir: state_dir.map(|it| self.dir.join(it)),
+            grafana_url,
+            log_level,
+            networks,
+            source: Source::File(file.to_owned()),
+            unused_variables: environment::set(self.env).filter(is_unused).map(str::to_owned).collect(),
+        })
     }
 
     fn network(

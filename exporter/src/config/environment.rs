@@ -102,8 +102,14 @@ impl Reader<'_> {
             explorer_url,
             authorities: None,
         };
-        let source = Source::Environment;
-        Some(Config { state_dir, grafana_url, networks: vec![network], source, unused_variables: Vec::new() })
+        Some(Config {
+            state_dir,
+            grafana_url,
+            log_level: None,
+            networks: vec![network],
+            source: Source::Environment,
+            unused_variables: Vec::new(),
+        })
     }
 
     fn required<T>(&mut self, name: &str, parse: impl Fn(&Written) -> Result<T, String>) -> Option<T> {

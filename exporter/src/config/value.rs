@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use clap::ValueEnum;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 use hyper::http::uri::Authority;
@@ -16,6 +17,7 @@ use web3::signing::keccak256;
 use web3::types::H160;
 
 use super::{Confirmations, Endpoint, Secret, Url};
+use crate::log::Level;
 
 // What each parser here expects, as a message says it.
 pub(super) const NAME: &str = "a name of 1 to 64 characters out of A-Z a-z 0-9 _ - . and no dot in front";
@@ -24,6 +26,7 @@ pub(super) const POSITIVE: &str = "a whole number from 1 on";
 pub(super) const CONFIRMATIONS: &str = "a number of blocks, safe or finalized";
 pub(super) const DURATION: &str =
     "a whole number directly followed by one unit (ms, s, m, h): 500ms, 2s or 1m";
+pub(super) const LEVEL: &str = "error, warn, info, debug or trace";
 pub(super) const ADDRESS: &str = "an address, 0x and 40 hex digits";
 pub(super) const PATH: &str = "a path";
 pub(super) const HEADER: &str = "a header's value on one line";
@@ -152,6 +155,11 @@ pub(super) fn confirmations(written: &Written) -> Result<Confirmations, String> 
         "finalized" => Ok(Confirmations::Finalized),
         _ => number(written, 0, CONFIRMATIONS).map(Confirmations::Blocks),
     }
+}
+
+/// The least important line that is logged, in the words of the command line.
+pub(super) fn level(written: &Written) -> Result<Level, String> {
+    Level::from_str(written.text()?, false).map_err(|_| format!("{written} does not fit, expected {LEVEL}"))
 }
 
 /// How often the head is asked for.

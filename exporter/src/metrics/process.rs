@@ -68,12 +68,12 @@ pub(super) fn encode(writer: &mut Writer<'_>, exporter: &Exporter) -> fmt::Resul
     )?;
     writer.gauge(
         "tesseract_exporter_config_last_reload_successful",
-        "1 when the last reading of the configuration was taken over, else 0.",
+        "1 when the last reading of the configuration and of the web configuration was taken over, else 0.",
         [(NO_LABELS, u64::from(reload.successful))],
     )?;
     writer.gauge(
         "tesseract_exporter_config_last_reload_success_timestamp_seconds",
-        "When a configuration was last taken over, in seconds since the Unix epoch.",
+        "When the configuration was last taken over, at the start or by SIGHUP, in seconds since the Unix epoch.",
         [(NO_LABELS, unix_seconds(reload.last_success))],
     )?;
     process.as_ref().map_or(Ok(()), |stats| own_process(writer, stats))

@@ -2,24 +2,28 @@
 //! Prometheus component.
 //!
 //! Never ignores a key: what this server cannot do is refused by name. A file that turns bad while the
-//! exporter runs changes nothing; neither does one that would open what was closed.
+//! exporter runs changes nothing; neither does one that would open what was closed: a restart does that.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 
 use self::basic::Basic;
 use self::document::Settings;
+use self::seen::Seen;
 
 pub(super) mod basic;
 mod certificates;
 mod document;
 mod reader;
+mod seen;
 mod tls;
 
 /// How often the files are looked at for a change.
@@ -30,7 +34,18 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct Access {
     file: Option<PathBuf>,
     rules: watch::Sender<Arc<Rules>>,
-    seen: Mutex<Seen>,
+    /// Held while the files are read, so that of two readings the later one holds.
+    last: Mutex<Reading>,
+    /// What was last read was taken over.
+    is_current: AtomicBool,
+}
+
+/// What is remembered of the last reading.
+#[derive(Debug)]
+struct Reading {
+    seen: Seen,
+    /// Why it was not taken over.
+    refused: Option<String>,
 }
 
 /// One reading of the file.
@@ -43,7 +58,7 @@ pub(super) struct Rules {
     pub(super) basic: Option<Basic>,
     /// Paths that need no user.
     pub(super) excluded: Vec<String>,
-    demands_certificate: bool,
+    verifies_clients: bool,
 }
 
 impl std::fmt::Debug for Rules {
@@ -51,11 +66,6 @@ impl std::fmt::Debug for Rules {
         f.debug_struct("Rules").field("tls", &self.tls.is_some()).finish_non_exhaustive()
     }
 }
-
-/// The files of one reading, each with its state then; `None` where there was none.
-type Seen = Vec<(PathBuf, Option<Stamp>)>;
-
-type Stamp = (SystemTime, u64);
 
 impl Access {
     /// Plain HTTP for everybody.
@@ -65,9 +75,9 @@ impl Access {
             headers: Vec::new(),
             basic: None,
             excluded: Vec::new(),
-            demands_certificate: false,
+            verifies_clients: false,
         };
-        Self { file: None, rules: watch::Sender::new(Arc::new(rules)), seen: Mutex::default() }
+        Self::new(None, rules, Seen::default())
     }
 
     /// As a file says. A relative path in it is relative to its directory.
@@ -75,10 +85,13 @@ impl Access {
     /// # Errors
     /// Every mistake on a line of its own: file, line, key, what is wrong, what is expected. No secret.
     pub fn read(file: &Path) -> Result<Self, String> {
-        let (settings, seen) = read(file);
-        let rules = Rules::new(settings?, None);
-        let rules = watch::Sender::new(Arc::new(rules));
-        Ok(Self { file: Some(file.to_owned()), rules, seen: Mutex::new(seen) })
+        let (settings, seen) = document::read(file);
+        Ok(Self::new(Some(file.to_owned()), Rules::new(settings?, None), seen))
+    }
+
+    fn new(file: Option<PathBuf>, rules: Rules, seen: Seen) -> Self {
+        let last = Mutex::new(Reading { seen, refused: None });
+        Self { file, rules: watch::Sender::new(Arc::new(rules)), last, is_current: AtomicBool::new(true) }
     }
 
     /// Reads the file again, and the certificates. Nothing changes where there is none.
@@ -86,14 +99,7 @@ impl Access {
     /// # Errors
     /// As of [`Access::read`], or why what the file says cannot be taken over; everything stays as it was.
     pub fn reload(&self) -> Result<(), String> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let (settings, seen) = read(file);
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        let settings = settings?;
-        let before = self.rules();
-        before.may_become(&settings, file)?;
-        self.rules.send_replace(Arc::new(Rules::new(settings, before.basic.as_ref())));
-        Ok(())
+        self.read_again(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads the file again, and the certificates, and takes nothing over.
@@ -102,92 +108,171 @@ impl Access {
     /// As of [`Access::reload`].
     pub fn check(&self) -> Result<(), String> {
         let Some(file) = &self.file else { return Ok(()) };
-        self.rules().may_become(&read(file).0?, file)
+        self.rules().may_become(&document::read(file).0?, file)
     }
 
-    /// Whoever reaches the port can read everything.
-    pub(super) fn is_open(&self) -> bool {
-        let rules = self.rules();
-        rules.basic.is_none() && !rules.demands_certificate
+    /// What was read last is what holds, not something that was refused.
+    pub(super) fn is_current(&self) -> bool {
+        self.is_current.load(Ordering::Relaxed)
     }
 
     pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.borrow())
     }
 
-    /// Reloads whenever a file has changed, until `shutdown`.
-    pub(super) async fn watch(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
-        if self.file.is_none() {
-            return;
-        }
+    /// Reloads whenever a file has changed, until `shutdown`. Warns, at first and whenever something was taken over, that
+    /// everybody can read what is served, where they can and the port is `exposed` to more than this machine.
+    pub(super) async fn watch(self: Arc<Self>, exposed: bool, mut shutdown: watch::Receiver<bool>) {
+        let mut rules = self.rules.subscribe();
+        rules.mark_changed();
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = looks.tick() => (),
+                biased;
+                // Its sender is `self`, so there is always one.
+                _ = rules.changed() => {
+                    if exposed && rules.borrow().is_open() {
+                        tracing::warn!("anybody who reaches the port can read what is served; in --web.config.file, \
+                            users or a client_auth_type of RequireAndVerifyClientCert keep others out");
+                    }
+                    continue;
+                }
                 _ = shutdown.wait_for(|stop| *stop) => return,
+                _ = looks.tick(), if self.file.is_some() => (),
             }
             let access = Arc::clone(&self);
             // A disk may be slow.
-            let looked =
-                tokio::task::spawn_blocking(move || access.has_changed().then(|| access.reload())).await;
-            match looked {
-                Ok(None) => (),
-                Ok(Some(Ok(()))) => tracing::info!("the web configuration has changed and was reread"),
-                Ok(Some(Err(mistakes))) => {
-                    for mistake in mistakes.lines() {
-                        tracing::warn!(mistake, "new web configuration rejected, keeping the current one");
-                    }
-                }
-                Err(error) => tracing::error!(%error, "looking for changes of the web configuration failed"),
-            }
+            tell(tokio::task::spawn_blocking(move || access.look()).await);
         }
     }
 
-    fn has_changed(&self) -> bool {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().any(|(file, before)| stamp(file) != *before)
+    /// Reads the files again where one has changed, or where what they held was refused. `None` where nothing new is
+    /// to be said.
+    fn look(&self) -> Option<Result<(), String>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = last.seen.has_changed();
+        let refused = last.refused.clone();
+        if !changed && refused.is_none() {
+            return None;
+        }
+        let read = self.read_again(&mut last);
+        let is_known = !changed && read.as_ref().err() == refused.as_ref();
+        (!is_known).then_some(read)
+    }
+
+    fn read_again(&self, last: &mut Reading) -> Result<(), String> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let (settings, seen) = document::read(file);
+        let before = self.rules();
+        let taken = settings.and_then(|settings| {
+            before.may_become(&settings, file)?;
+            self.rules.send_replace(Arc::new(Rules::new(settings, before.basic.as_ref())));
+            Ok(())
+        });
+        *last = Reading { seen, refused: taken.as_ref().err().cloned() };
+        self.is_current.store(taken.is_ok(), Ordering::Relaxed);
+        taken
+    }
+}
+
+/// Logs what a look came to.
+fn tell(looked: Result<Option<Result<(), String>>, JoinError>) {
+    match looked {
+        Ok(None) => (),
+        Ok(Some(Ok(()))) => tracing::info!("the web configuration has changed and was reread"),
+        Ok(Some(Err(mistakes))) => {
+            for mistake in mistakes.lines() {
+                tracing::warn!(mistake, "new web configuration rejected, keeping the current one");
+            }
+        }
+        Err(error) => tracing::error!(%error, "looking for changes of the web configuration failed"),
     }
 }
 
 impl Rules {
     fn new(settings: Settings, before: Option<&Basic>) -> Self {
-        let Settings { tls, headers, users, excluded, .. } = settings;
-        let demands_certificate = tls.as_ref().is_some_and(|it| it.demands_certificate);
+        let verifies_clients = settings.verifies_clients();
+        let Settings { tls, headers, users, excluded } = settings;
         Self {
             tls: tls.map(|it| it.acceptor),
             headers,
             basic: (!users.is_empty()).then(|| Basic::new(users, before)),
             excluded,
-            demands_certificate,
+            verifies_clients,
         }
     }
 
+    /// Whoever reaches the port can read everything. A certificate that nobody verified keeps nobody out: anybody
+    /// can make one, with any name in it.
+    fn is_open(&self) -> bool {
+        self.basic.is_none() && !self.verifies_clients
+    }
+
+    /// Who may come in is the file's to say, that somebody is kept out is not: each lock stays.
     fn may_become(&self, settings: &Settings, file: &Path) -> Result<(), String> {
-        let refused = |what: &str| Err(format!("{}: {what}; restart to change that", file.display()));
-        if self.tls.is_some() != settings.tls.is_some() {
-            return refused("tls_server_config came or went");
-        }
-        if self.basic.is_some() && settings.users.is_empty() {
-            return refused("basic_auth_users are gone");
-        }
-        Ok(())
+        let is_new = |path: &String| !self.excluded.contains(path);
+        let what = if self.tls.is_some() != settings.tls.is_some() {
+            "tls_server_config came or went"
+        } else if self.basic.is_some() && settings.users.is_empty() {
+            "basic_auth_users are gone, which would open what is closed"
+        } else if self.verifies_clients && !settings.verifies_clients() {
+            "client_auth_type is no longer RequireAndVerifyClientCert, which would open what is closed"
+        } else if self.basic.is_some() && settings.excluded.iter().any(is_new) {
+            "auth_excluded_paths has a new path, which would open what is closed"
+        } else {
+            return Ok(());
+        };
+        Err(format!("{}: {what}; restart to change that", file.display()))
     }
 }
 
-/// The settings, and every file that was read for them as it was before.
-fn read(file: &Path) -> (Result<Settings, String>, Seen) {
-    // Looked at before it is read: what changes meanwhile is read again.
-    let own = (file.to_owned(), stamp(file));
-    let (settings, files) = document::read(file);
-    let others = files.into_iter().map(|file| {
-        let stamp = stamp(&file);
-        (file, stamp)
-    });
-    (settings, std::iter::once(own).chain(others).collect())
-}
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
 
-fn stamp(file: &Path) -> Option<Stamp> {
-    let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const ALICE: &str =
+        "basic_auth_users: {alice: $2y$04$mDwo.lAisC94iLAyP81MCesa29IzH37oigHC/42V2pdJlUprsJPze}\n";
+
+    fn written(text: &str) -> (TempDir, PathBuf, Access) {
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("web.yml");
+        fs::write(&file, text).unwrap();
+        let access = Access::read(&file).unwrap();
+        (directory, file, access)
+    }
+
+    #[test]
+    fn a_change_of_the_same_length_and_time_is_seen() {
+        let (_directory, file, access) = written(ALICE);
+        let time = fs::metadata(&file).unwrap().modified().unwrap();
+        assert_eq!(access.look(), None);
+        fs::write(&file, ALICE.replace("alice", "carol")).unwrap();
+        File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+        assert_eq!(access.look(), Some(Ok(())));
+        assert_eq!(access.look(), None);
+    }
+
+    #[test]
+    fn a_refusal_is_said_once_tried_again_and_over_with_what_is_right() {
+        let (_directory, file, access) = written(ALICE);
+        fs::write(&file, "nonsense: 1\n").unwrap();
+        let refusal = access.look();
+        assert!(matches!(&refusal, Some(Err(mistake)) if mistake.contains("nonsense")), "{refusal:?}");
+        assert!(!access.is_current());
+        assert_eq!(access.look(), None, "the same once more");
+        assert!(!access.is_current());
+        fs::write(&file, "nonsense: 1\n").unwrap();
+        assert_eq!(access.look(), refusal, "somebody has written it again");
+        // As where no stamp tells that it has become right.
+        fs::write(&file, ALICE).unwrap();
+        access.last.lock().unwrap().seen = document::read(&file).1;
+        assert_eq!(access.look(), Some(Ok(())));
+        assert!(access.is_current());
+        assert_eq!(access.look(), None);
+    }
 }

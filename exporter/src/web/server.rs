@@ -54,12 +54,8 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
         tracing::warn!(%error, "cannot bound the socket buffers of clients");
     }
     let access = Arc::clone(&site.access);
-    if access.is_open() && !listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) {
-        tracing::warn!(
-            "anybody who reaches the port can read what is served; --web.config.file sets up TLS and users"
-        );
-    }
-    let watching = tokio::spawn(Arc::clone(&access).watch(shutdown.clone()));
+    let exposed = !listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let watching = tokio::spawn(Arc::clone(&access).watch(exposed, shutdown.clone()));
     let server = Arc::new(Server::new(site));
     let descriptors = ProcessStats::read().map_or(u64::MAX, |stats| stats.max_fds);
     let mut connections = Connections::new(Limits::for_descriptors(descriptors));

@@ -1,7 +1,6 @@
 //! `--web.config.file`: TLS, client certificates, users, and what is refused.
 
 use std::path::Path;
-use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use http_body_util::{BodyExt, Empty};
@@ -16,29 +15,30 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use crate::server::{Server, well};
 use crate::tls::{Authority, Client};
 
-const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+pub(crate) const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n";
+pub(crate) const CLIENTS: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
 
 /// The password is `sesame`.
-fn users() -> String {
+pub(crate) fn users() -> String {
     let hash = bcrypt::hash_with_salt("sesame", 10, [7; 16]).unwrap();
     format!("basic_auth_users:\n  alice: {hash}\n")
 }
 
 /// A directory with a server's certificate, its key, and the client authority.
-fn directory(authority: &Authority) -> TempDir {
+pub(crate) fn directory(authority: &Authority) -> TempDir {
     let directory = TempDir::new().unwrap();
     authority.sign(&["localhost"]).write(directory.path());
     std::fs::write(directory.path().join("ca.crt"), &authority.pem).unwrap();
     directory
 }
 
-fn read(directory: &Path, text: &str) -> Result<Access, String> {
+pub(crate) fn read(directory: &Path, text: &str) -> Result<Access, String> {
     let file = directory.join("web.yml");
     std::fs::write(&file, text).unwrap();
     Access::read(&file)
 }
 
-async fn start(directory: &Path, text: &str) -> Server {
+pub(crate) async fn start(directory: &Path, text: &str) -> Server {
     let access = read(directory, text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     Server::with_access([well("sepolia")], access).await
 }
@@ -52,6 +52,8 @@ fn every_mistake_is_told_with_file_line_and_key() {
     let authority = Authority::new();
     let directory = directory(&authority);
     std::fs::write(directory.path().join("empty"), "").unwrap();
+    std::fs::write(directory.path().join("p521.key"), include_str!("keys/p521.pem")).unwrap();
+    std::fs::write(directory.path().join("rsa1024.key"), include_str!("keys/rsa1024.pem")).unwrap();
     let tls = |more: &str| format!("{TLS}{more}");
     let table = [
         ("- a\n".to_owned(), vec!["1: is a list, expected a mapping with tls_server_config, http_server_config, basic_auth_users, auth_excluded_paths, rate_limit"]),
@@ -69,6 +71,8 @@ fn every_mistake_is_told_with_file_line_and_key() {
         (TLS.replace("server.crt", "."), vec!["2: tls_server_config.cert_file: DIR/. is a directory, expected a file"]),
         (TLS.replace("server.crt", "empty"), vec!["2: tls_server_config.cert_file: DIR/empty holds no certificates, expected PEM"]),
         (TLS.replace("server.key", "server.crt"), vec!["3: tls_server_config.key_file: DIR/server.crt holds no private key"]),
+        (TLS.replace("server.key", "p521.key"), vec!["3: tls_server_config.key_file: DIR/p521.key holds a private key of a kind that is not supported, expected ECDSA P-256"]),
+        (TLS.replace("server.key", "rsa1024.key"), vec!["3: tls_server_config.key_file: DIR/rsa1024.key holds a private key of a kind that is not supported, expected ECDSA P-256"]),
         ("tls_server_config:\n  cert_file: server.crt\n  key: sesame\n".into(), vec!["3: tls_server_config.key: holds no private key"]),
         (tls("  client_auth_type: Sometimes\n"), vec!["4: tls_server_config.client_auth_type: Sometimes is not supported, expected one of NoClientCert, "]),
         (tls("  client_auth_type: RequireAndVerifyClientCert\n"), vec!["4: tls_server_config.client_auth_type: verifies by nothing"]),
@@ -82,6 +86,7 @@ fn every_mistake_is_told_with_file_line_and_key() {
         (tls("  min_version: TLS13\n  max_version: TLS12\n"), vec!["5: tls_server_config.max_version: is below min_version"]),
         (tls("  cipher_suites:\n  - TLS_RSA_WITH_AES_128_CBC_SHA\n"), vec!["5: tls_server_config.cipher_suites[0]: TLS_RSA_WITH_AES_128_CBC_SHA is not supported, expected one of TLS_AES_128_GCM_SHA256, "]),
         (tls("  cipher_suites: []\n"), vec!["4: tls_server_config.cipher_suites: is an empty list"]),
+        (tls("  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"), vec!["5: tls_server_config.cipher_suites: are of TLS 1.3 alone, which max_version leaves out, expected "]),
         (tls("  curve_preferences: [CurveP521]\n"), vec!["4: tls_server_config.curve_preferences[0]: CurveP521 is not supported, expected one of X25519, CurveP256, CurveP384"]),
         (tls("  prefer_server_cipher_suites: 1\n"), vec!["4: tls_server_config.prefer_server_cipher_suites: is a number, expected true or false"]),
         ("http_server_config: {http2: true}\n".into(), vec!["1: http_server_config.http2: is spoken over TLS only"]),
@@ -161,9 +166,8 @@ async fn every_client_auth_type_does_what_go_does() {
 async fn only_allowed_names_connect() {
     let authority = Authority::new();
     let directory = directory(&authority);
-    let more = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n  \
-                client_allowed_sans: [scraper.example, 192.0.2.7, 'spiffe://example/scraper']\n";
-    let server = start(directory.path(), &format!("{TLS}{more}")).await;
+    let more = "  client_allowed_sans: [scraper.example, 192.0.2.7, 'spiffe://example/scraper']\n";
+    let server = start(directory.path(), &format!("{TLS}{CLIENTS}{more}")).await;
     for (names, expected) in [
         (&["other.example", "scraper.example"][..], true),
         (&["192.0.2.7"], true),
@@ -324,48 +328,4 @@ async fn a_handshake_that_does_not_end_is_cut_off() {
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     let took = started.elapsed().as_secs_f64();
     assert!((4.9..6.0).contains(&took), "{took} s");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reload_takes_over_all_or_nothing() {
-    let (authority, next) = (Authority::new(), Authority::new());
-    let directory = directory(&authority);
-    let file = directory.path().join("web.yml");
-    let text = format!("{TLS}{}", users());
-    let server = start(directory.path(), &text).await;
-    assert_eq!(Client::new(&authority).scrape(&server).await, Ok(401));
-
-    next.sign(&["localhost"]).write(directory.path());
-    server.access.check().unwrap();
-    assert_eq!(Client::new(&authority).scrape(&server).await, Ok(401), "a check takes nothing over");
-    server.access.reload().unwrap();
-    assert_eq!(Client::new(&next).scrape(&server).await, Ok(401));
-    assert!(Client::new(&authority).scrape(&server).await.is_err());
-
-    for (change, refused) in [
-        ("", "tls_server_config came or went"),
-        (TLS, "basic_auth_users are gone"),
-        ("nonsense: 1\n", "1: nonsense: unknown key"),
-    ] {
-        std::fs::write(&file, change).unwrap();
-        let mistake = server.access.reload().unwrap_err();
-        assert_eq!(server.access.check(), Err(mistake.clone()));
-        assert!(mistake.contains(refused), "{mistake}");
-        assert_eq!(Client::new(&next).scrape(&server).await, Ok(401), "{change}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_changed_certificate_is_taken_over_by_itself() {
-    let (authority, next) = (Authority::new(), Authority::new());
-    let directory = directory(&authority);
-    let server = start(directory.path(), TLS).await;
-    assert_eq!(Client::new(&authority).scrape(&server).await, Ok(200));
-    next.sign(&["localhost", "another.length"]).write(directory.path());
-    let started = tokio::time::Instant::now();
-    let mut looks = tokio::time::interval(Duration::from_secs(1));
-    while Client::new(&next).scrape(&server).await != Ok(200) {
-        assert!(started.elapsed() < Duration::from_secs(60), "still the old one");
-        looks.tick().await;
-    }
 }

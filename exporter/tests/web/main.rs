@@ -6,6 +6,7 @@ mod clients;
 mod connections;
 mod health;
 mod pages;
+mod reread;
 mod routes;
 mod server;
 mod tls;

@@ -1,4 +1,4 @@
-//! Basic authentication: bcrypt, in the same time whether or not there is such a user.
+//! Basic authentication: bcrypt, in the same time whether or not there is such a user, and whatever its hash costs.
 //!
 //! A password that was right is remembered as a keyed hash, so that only the first scrape costs a bcrypt;
 //! no password is kept. One bcrypt runs at a time, and few wait: a flood of wrong passwords takes one core
@@ -36,6 +36,8 @@ pub(in crate::web) struct Basic {
     users: HashMap<String, User>,
     /// Whom a name stands for that is none.
     nobody: User,
+    /// Of the costliest hash.
+    highest: u32,
     memory: Memory,
 }
 
@@ -62,15 +64,14 @@ impl Basic {
     /// The names with their valid bcrypt hashes. What was proven before holds while the hash stays.
     pub(super) fn new(users: BTreeMap<String, String>, before: Option<&Self>) -> Self {
         let memory = before.map_or_else(Memory::new, |before| before.memory.clone());
-        // As costly as the costliest, and the hash of nothing.
-        let cost = users.values().filter_map(|hash| cost(hash)).max().unwrap_or(bcrypt::DEFAULT_COST);
-        let nobody = User { hash: format!("$2b${cost:02}${}", ".".repeat(53)), proven: Mutex::default() };
+        let highest = users.values().filter_map(|hash| cost(hash)).max().unwrap_or(bcrypt::DEFAULT_COST);
+        let nobody = User { hash: of_nothing(highest), proven: Mutex::default() };
         let users = users.into_iter().map(|(name, hash)| {
             let known = before.and_then(|before| before.users.get(&name)).filter(|known| known.hash == hash);
             let proven = Mutex::new(known.and_then(User::proven));
             (name, User { hash, proven })
         });
-        Self { users: users.collect(), nobody, memory }
+        Self { users: users.collect(), nobody, highest, memory }
     }
 
     /// Verifies an `Authorization` header.
@@ -90,11 +91,11 @@ impl Basic {
         if user.has_proven(self.memory.key.as_deref(), &known) {
             return Verdict::Granted;
         }
-        let hash = user.hash.clone();
+        let (hash, highest) = (user.hash.clone(), self.highest);
         let verified = tokio::task::spawn_blocking(move || {
             // Also where nobody waits for it any more: one at a time.
             let _permit = permit;
-            bcrypt::verify(&password, &hash).unwrap_or(false)
+            verify(&hash, highest, |hash| bcrypt::verify(&password, hash).unwrap_or(false))
         });
         // A panic there was logged, and proves nothing.
         if !verified.await.unwrap_or(false) || !exists {
@@ -108,6 +109,24 @@ impl Basic {
 /// The cost of a bcrypt hash; `None` when it is none.
 pub(super) fn cost(hash: &str) -> Option<u32> {
     hash.parse().ok().map(|parts: bcrypt::HashParts| parts.get_cost())
+}
+
+/// A hash that no password has, though bcrypt computes it whole.
+fn of_nothing(cost: u32) -> String {
+    format!("$2b${cost:02}${}", ".".repeat(53))
+}
+
+/// Whether `fits` a hash. Where not, as much is computed as for one hash of the `highest` cost: each cost doubles the
+/// work, so that what is missing to it is one hash of the own cost and of each above it.
+fn verify(hash: &str, highest: u32, mut fits: impl FnMut(&str) -> bool) -> bool {
+    let is_right = fits(hash);
+    if !is_right && let Some(cost) = cost(hash) {
+        for cost in cost..highest {
+            // Computed for its time alone.
+            fits(&of_nothing(cost));
+        }
+    }
+    is_right
 }
 
 /// User and password of a header, if it is one of this scheme.
@@ -223,12 +242,34 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn an_unknown_user_costs_what_a_known_one_costs() {
-        let basic = basic(None);
-        assert_eq!(cost(&basic.nobody.hash), Some(COST));
-        // No password fits it, though bcrypt computes it whole.
-        assert_eq!(bcrypt::verify("sesame", &basic.nobody.hash).ok(), Some(false));
+    /// What verifying a hash computes, in units of a cost of 0.
+    fn work(hash: &str, highest: u32, right: bool) -> u64 {
+        let mut work = 0;
+        let verified = verify(hash, highest, |computed| {
+            work += 1_u64 << cost(computed).unwrap();
+            right && computed == hash
+        });
+        assert_eq!(verified, right);
+        work
+    }
+
+    #[test]
+    fn whatever_is_wrong_costs_the_same() {
+        for costs in [&[4][..], &[4, 4], &[4, 5], &[6, 10, 8], &[4, 18]] {
+            let hashed = |cost: u32| (cost.to_string(), of_nothing(cost));
+            let basic = Basic::new(costs.iter().copied().map(hashed).collect(), None);
+            let highest = *costs.iter().max().unwrap();
+            for user in basic.users.values().chain([&basic.nobody]) {
+                let work = work(&user.hash, basic.highest, false);
+                assert_eq!(work, 1 << highest, "{costs:?}, {}", user.hash);
+            }
+        }
+        assert_eq!(work(&of_nothing(6), 10, true), 1 << 6, "who is right waits for no other");
+    }
+
+    #[test]
+    fn no_password_fits_the_hash_of_nothing() {
+        assert_eq!(bcrypt::verify("sesame", &of_nothing(COST)).ok(), Some(false));
     }
 
     #[tokio::test]

@@ -3,12 +3,13 @@
 //! Reads the file and those that it names, and nothing else. Every mistake is reported, not only the first.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use hyper::header::{HeaderName, HeaderValue};
 
 use super::basic::cost;
 use super::reader::{Fields, Location, Reader};
+use super::seen::Seen;
 use super::tls::{self, Tls};
 use crate::config::file;
 use crate::config::yaml::{self, Node};
@@ -34,30 +35,36 @@ pub(super) struct Settings {
     pub(super) excluded: Vec<String>,
 }
 
-/// Reads a file, and returns every other file that was read for it.
-pub(super) fn read(file: &Path) -> (Result<Settings, String>, Vec<PathBuf>) {
-    let text = match file::text(file) {
-        Ok(text) => text,
-        Err(what) => return (Err(format!("{}: {what}", file.display())), Vec::new()),
-    };
-    let root = match yaml::parse(&text) {
-        Ok(root) => root,
-        Err(broken) => {
-            let line = broken.line.map(|line| format!(":{line}")).unwrap_or_default();
-            return (Err(format!("{}{line}: {}", file.display(), broken.what)), Vec::new());
-        }
-    };
-    let mut reader = Reader::default();
-    let mut files = Vec::new();
-    let settings = settings(&mut reader, &root, file, &mut files);
-    let result = match (reader.mistakes(file, &text), settings) {
-        (None, Some(settings)) => Ok(settings),
-        (mistakes, _) => Err(mistakes.unwrap_or_else(|| format!("{}: cannot be used", file.display()))),
-    };
-    (result, files)
+impl Settings {
+    /// There is no connection without a certificate of the client's that was verified.
+    pub(super) fn verifies_clients(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.verifies_clients)
+    }
 }
 
-fn settings(reader: &mut Reader, root: &Node, file: &Path, files: &mut Vec<PathBuf>) -> Option<Settings> {
+/// Reads a file, and returns what was seen of it and of every other file that was read for it.
+pub(super) fn read(file: &Path) -> (Result<Settings, String>, Seen) {
+    let mut seen = Seen::default();
+    let settings = read_seen(file, &mut seen);
+    (settings, seen)
+}
+
+fn read_seen(file: &Path, seen: &mut Seen) -> Result<Settings, String> {
+    seen.add(file);
+    let text = file::text(file).map_err(|what| format!("{}: {what}", file.display()))?;
+    let root = yaml::parse(&text).map_err(|broken| {
+        let line = broken.line.map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}: {}", file.display(), broken.what)
+    })?;
+    let mut reader = Reader::default();
+    let settings = settings(&mut reader, &root, file, seen);
+    match (reader.mistakes(file, &text), settings) {
+        (None, Some(settings)) => Ok(settings),
+        (mistakes, _) => Err(mistakes.unwrap_or_else(|| format!("{}: cannot be used", file.display()))),
+    }
+}
+
+fn settings(reader: &mut Reader, root: &Node, file: &Path, seen: &mut Seen) -> Option<Settings> {
     const KEYS: [&str; 5] =
         ["tls_server_config", "http_server_config", "basic_auth_users", "auth_excluded_paths", "rate_limit"];
     if *root == Node::Null {
@@ -80,7 +87,7 @@ fn settings(reader: &mut Reader, root: &Node, file: &Path, files: &mut Vec<PathB
     let (http2, headers) = http(reader, &fields, has_tls);
     let tls = fields.get("tls_server_config").and_then(|(location, node)| {
         let fields = reader.mapping(node, location, &tls::KEYS)?;
-        tls::read(reader, &fields, file, http2, files)
+        tls::read(reader, &fields, file, http2, seen)
     });
     let users = users(reader, &fields);
     let excluded = excluded(reader, &fields, !users.is_empty());

@@ -2,7 +2,7 @@
 //!
 //! rustls decides what is secure enough: what it does not have is refused here by name.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_rustls::TlsAcceptor;
@@ -14,6 +14,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedCipherSuite, Su
 
 use super::certificates::{AllowedName, ClientAuth, verifier};
 use super::reader::{Fields, Reader, beside};
+use super::seen::Seen;
 use crate::config::file;
 
 /// Every key of the mapping.
@@ -66,24 +67,24 @@ const VERSIONS: [(&str, Version); 2] = [("TLS12", Version::Tls12), ("TLS13", Ver
 /// How to speak TLS.
 pub(super) struct Tls {
     pub(super) acceptor: TlsAcceptor,
-    /// A client without a certificate gets no connection.
-    pub(super) demands_certificate: bool,
+    /// A client without a certificate that was verified gets no connection.
+    pub(super) verifies_clients: bool,
 }
 
-/// Reads the mapping and the files it names, which are added to `files`.
+/// Reads the mapping and the files it names, which are added to `seen`.
 pub(super) fn read(
     reader: &mut Reader,
     fields: &Fields<'_>,
     file: &Path,
     http2: bool,
-    files: &mut Vec<PathBuf>,
+    seen: &mut Seen,
 ) -> Option<Tls> {
-    let chain = required(reader, fields, "cert", file, files, certificates);
-    let key = required(reader, fields, "key", file, files, private_key);
+    let chain = required(reader, fields, "cert", file, seen, certificates);
+    let key = required(reader, fields, "key", file, seen, private_key);
     let auth = reader.text(fields, "client_auth_type").map_or(Some(ClientAuth::None), |name| {
         reader.named(&fields.at("client_auth_type"), name, &ClientAuth::NAMES)
     });
-    let authorities = source(reader, fields, "client_ca", file, files, authorities);
+    let authorities = source(reader, fields, "client_ca", file, seen, authorities);
     let allowed = allowed_names(reader, fields);
     if let Some(auth) = auth {
         consistent(reader, fields, auth);
@@ -91,6 +92,12 @@ pub(super) fn read(
 
     let provider = provider_of(reader, fields);
     let versions = versions(reader, fields);
+    let usable = |versions: &Vec<_>| provider.cipher_suites.iter().any(|it| versions.contains(&it.version()));
+    if !versions.as_ref().is_none_or(usable) {
+        let what =
+            "are of TLS 1.3 alone, which max_version leaves out, expected one of TLS 1.2 too (TLS_ECDHE_…)";
+        reader.wrong(&fields.at("cipher_suites"), what);
+    }
     let prefer_own = reader.flag(fields, "prefer_server_cipher_suites").unwrap_or(true);
 
     if reader.has_found_any() {
@@ -114,7 +121,7 @@ pub(super) fn read(
         Ok(TlsAcceptor::from(Arc::new(config)))
     });
     let acceptor = reader.checked(fields.location(), built)?;
-    Some(Tls { acceptor, demands_certificate: auth.requires() })
+    Some(Tls { acceptor, verifies_clients: auth.requires() && auth.verifies() })
 }
 
 /// What the toolkit's keys demand of each other.
@@ -195,14 +202,14 @@ fn required<T>(
     fields: &Fields<'_>,
     key: &str,
     file: &Path,
-    files: &mut Vec<PathBuf>,
+    seen: &mut Seen,
     parse: impl Fn(&[u8]) -> Result<T, &'static str>,
 ) -> Option<T> {
     let in_file = format!("{key}_file");
     if fields.get(key).is_none() && fields.get(&in_file).is_none() {
         reader.wrong(&fields.at(&in_file), format!("is missing, expected {in_file} or {key}"));
     }
-    source(reader, fields, key, file, files, parse)
+    source(reader, fields, key, file, seen, parse)
 }
 
 /// PEM as text under `key`, or in the file that `key` with `_file` names.
@@ -211,7 +218,7 @@ fn source<T>(
     fields: &Fields<'_>,
     key: &str,
     file: &Path,
-    files: &mut Vec<PathBuf>,
+    seen: &mut Seen,
     parse: impl Fn(&[u8]) -> Result<T, &'static str>,
 ) -> Option<T> {
     let in_file = format!("{key}_file");
@@ -224,9 +231,9 @@ fn source<T>(
         return reader.checked(&fields.at(key), parsed);
     }
     let path = beside(file, reader.text(fields, &in_file)?);
+    seen.add(&path);
     let parsed = file::bytes(&path, file::LARGEST_PEM).and_then(|pem| parse(&pem).map_err(str::to_owned));
     let parsed = parsed.map_err(|what| format!("{} {what}", path.display()));
-    files.push(path);
     reader.checked(&fields.at(&in_file), parsed)
 }
 
@@ -237,8 +244,12 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str
 }
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> {
-    PrivateKeyDer::from_pem_slice(pem)
-        .map_err(|_| "holds no private key, expected PEM without a passphrase (-----BEGIN PRIVATE KEY-----)")
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(
+        |_| "holds no private key, expected PEM without a passphrase (-----BEGIN PRIVATE KEY-----)",
+    )?;
+    provider::sign::any_supported_type(&key)
+        .map(|_| key)
+        .map_err(|_| "holds a private key of a kind that is not supported, expected ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 4096 bits")
 }
 
 fn authorities(pem: &[u8]) -> Result<RootCertStore, &'static str> {
@@ -249,4 +260,28 @@ fn authorities(pem: &[u8]) -> Result<RootCertStore, &'static str> {
             .map_err(|_| "holds a certificate that is not an authority's, expected X.509 version 3")?;
     }
     Ok(store)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reader::Location;
+    use super::*;
+    use crate::config::yaml;
+
+    #[test]
+    fn a_file_that_is_replaced_while_it_is_read_is_seen_to_have_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, key) = (directory.path().join("web.yml"), directory.path().join("server.key"));
+        std::fs::write(&key, "old").unwrap();
+        let root = yaml::parse("key_file: server.key\n").ok().unwrap();
+        let (mut reader, mut seen) = (Reader::default(), Seen::default());
+        let fields = reader.mapping(&root, &Location::default(), &KEYS).unwrap();
+        let replaced = source(&mut reader, &fields, "key", &file, &mut seen, |read| {
+            // The old one is read by now.
+            std::fs::write(&key, "newer").unwrap();
+            Ok(read.to_owned())
+        });
+        assert_eq!(replaced.as_deref(), Some(&b"old"[..]));
+        assert!(seen.has_changed());
+    }
 }
