@@ -102,6 +102,18 @@ async fn prometheus_scrapes_what_it_may() {
     let tls = files.exporter(TLS).await;
     let certificate = files.exporter(&format!("{TLS}{CLIENTS}")).await;
     let all = files.exporter(&format!("{TLS}{CLIENTS}{users}")).await;
+    let auth = |kind: &str, more: &str| format!("{TLS}  client_auth_type: {kind}\n{more}");
+    let requested = files.exporter(&auth("RequestClientCert", "")).await;
+    let any = files.exporter(&auth("RequireAnyClientCert", "")).await;
+    let if_given = files.exporter(&auth("VerifyClientCertIfGiven", "  client_ca_file: ca.crt\n")).await;
+    let named =
+        files.exporter(&format!("{TLS}{CLIENTS}  client_allowed_sans: [other, client.example]\n")).await;
+    let other_named = files.exporter(&format!("{TLS}{CLIENTS}  client_allowed_sans: [other]\n")).await;
+    let newest = files.exporter(&format!("{TLS}  min_version: TLS13\n")).await;
+
+    let stranger = rcgen::generate_simple_self_signed(["client.example".to_owned()]).unwrap();
+    std::fs::write(files.path("stranger.crt"), stranger.cert.pem()).unwrap();
+    std::fs::write(files.path("stranger.key"), stranger.signing_key.serialize_pem()).unwrap();
 
     let password = "basic_auth: {username: prometheus, password: sesame}";
     let wrong = "basic_auth: {username: prometheus, password: open}";
@@ -109,6 +121,8 @@ async fn prometheus_scrapes_what_it_may() {
     let shows = format!("cert_file: {}, key_file: {}", files.path("client.crt"), files.path("client.key"));
     let https = format!("scheme: https, tls_config: {{{trusts}}}");
     let mutual = format!("scheme: https, tls_config: {{{trusts}, {shows}}}");
+    let strange = mutual.replace("client.", "stranger.");
+    let old = format!("scheme: https, tls_config: {{{trusts}, max_version: TLS12}}");
     // Name, exporter, what Prometheus is given, and whether it gets in.
     let jobs = [
         ("password", &plain, password.to_owned(), true),
@@ -122,6 +136,21 @@ async fn prometheus_scrapes_what_it_may() {
         ("all", &all, format!("{mutual}, {password}"), true),
         ("all_but_the_password", &all, mutual.clone(), false),
         ("all_but_the_certificate", &all, format!("{https}, {password}"), false),
+        ("certificate_of_a_stranger", &certificate, strange.clone(), false),
+        ("requested", &requested, mutual.clone(), true),
+        ("requested_and_none", &requested, https.clone(), true),
+        ("any", &any, mutual.clone(), true),
+        ("any_of_a_stranger", &any, strange.clone(), true),
+        ("any_and_none", &any, https.clone(), false),
+        ("if_given", &if_given, mutual.clone(), true),
+        ("if_given_and_none", &if_given, https.clone(), true),
+        ("if_given_of_a_stranger", &if_given, strange.clone(), false),
+        ("named", &named, mutual.clone(), true),
+        ("named_by_a_stranger", &named, strange, false),
+        ("named_otherwise", &other_named, mutual.clone(), false),
+        ("newest", &newest, https.clone(), true),
+        ("newest_and_tls_1_2", &newest, old.clone(), false),
+        ("tls_1_2", &tls, old, true),
     ];
     let mut config = "global: {scrape_interval: 1s}\nscrape_configs:\n".to_owned();
     for (name, exporter, given, _) in &jobs {

@@ -1,4 +1,6 @@
-//! Which exposition format a scraper prefers, and how it is to be compressed.
+//! What a client accepts: which exposition format, whether JSON or a page, and how it is to be compressed.
+//!
+//! Pure. Refuses nobody: what is not understood is passed over.
 
 use hyper::header::HeaderValue;
 
@@ -11,6 +13,24 @@ const FORMATS: [Format; 3] = [Format::PrometheusText, Format::OpenMetrics, Forma
 /// Where nothing that is offered is acceptable the default is sent all the same, as every client
 /// library does: a scraper that speaks neither says so better than a 406 would.
 pub(super) fn negotiate<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> Format {
+    preferred(accept, FORMATS, Range::specificity)
+}
+
+/// Whether a page is rather wanted as JSON than as HTML, which is the default.
+pub(super) fn prefers_json<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
+    let html_or_json = [false, true];
+    preferred(accept, html_or_json, |range, json| match json {
+        false => range.names("text", "html"),
+        true => range.names("application", "json"),
+    })
+}
+
+/// One of those that are offered, the default first. Each range tells how closely it names one.
+fn preferred<'a, T: Copy, const N: usize>(
+    accept: impl IntoIterator<Item = &'a HeaderValue>,
+    offered: [T; N],
+    names: impl Fn(&Range<'a>, T) -> Option<u8>,
+) -> T {
     let ranges: Vec<Range<'_>> = accept
         .into_iter()
         .filter_map(|value| value.to_str().ok())
@@ -18,11 +38,11 @@ pub(super) fn negotiate<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -
         .filter_map(Range::parse)
         .collect();
 
-    let mut best = (Format::PrometheusText, 0.0, usize::MAX);
-    for format in FORMATS {
+    let mut best = (offered[0], 0.0, usize::MAX);
+    for one in offered {
         // Of several ranges that match, the most specific one speaks; of equally specific ones the first.
         let matching = ranges.iter().enumerate().filter_map(|(place, range)| {
-            range.specificity(format).map(|specificity| (specificity, usize::MAX - place, range.quality))
+            names(range, one).map(|specificity| (specificity, usize::MAX - place, range.quality))
         });
         let Some((_, place, quality)) = matching.max_by_key(|(specificity, place, _)| (*specificity, *place))
         else {
@@ -30,7 +50,7 @@ pub(super) fn negotiate<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -
         };
         let place = usize::MAX - place;
         if quality > best.1 || (quality == best.1 && quality > 0.0 && place < best.2) {
-            best = (format, quality, place);
+            best = (one, quality, place);
         }
     }
     best.0
@@ -62,9 +82,12 @@ pub(super) fn coding<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> O
     let (mut named, mut identity, mut any) = (Vec::new(), 0.0, None);
     let values = accept.into_iter().filter_map(|value| value.to_str().ok());
     for element in values.flat_map(|value| value.split(',')) {
-        let (coding, parameter) = element.split_once(';').unwrap_or((element, "q=1"));
-        let quality = parameter.trim().strip_prefix("q=").and_then(|it| it.trim().parse::<f32>().ok());
-        let Some(quality) = quality.filter(|q| (0.0..=1.0).contains(q)) else { continue };
+        let (coding, parameters) = element.split_once(';').unwrap_or((element, ""));
+        let mut parameters = parameters.split(';').filter_map(parameter);
+        let Some(quality) = parameters.find(|(name, _)| name == "q").map_or(Some(1.0), |(_, q)| quality(q))
+        else {
+            continue;
+        };
         match coding.trim().to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => named.push((Coding::Gzip, quality)),
             "zstd" => named.push((Coding::Zstd, quality)),
@@ -79,6 +102,17 @@ pub(super) fn coding<'a>(accept: impl IntoIterator<Item = &'a HeaderValue>) -> O
         named.into_iter().chain(unnamed).filter(|(_, quality)| *quality > 0.0 && *quality >= identity);
     // Of equals the last one is the greatest, and so the first one in reverse.
     wanted.rev().max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(coding, _)| coding)
+}
+
+/// Name in small letters and value of `name=value`.
+fn parameter(text: &str) -> Option<(String, &str)> {
+    let (name, value) = text.split_once('=')?;
+    Some((name.trim().to_ascii_lowercase(), value.trim().trim_matches('"')))
+}
+
+/// `None` for what is no quality.
+fn quality(text: &str) -> Option<f32> {
+    text.parse().ok().filter(|q| (0.0..=1.0).contains(q))
 }
 
 /// One element of an `Accept` header.
@@ -97,11 +131,9 @@ impl<'a> Range<'a> {
         let mut parts = element.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
         let mut range = Self { kind, subtype, version: None, proto: None, encoding: None, quality: 1.0 };
-        for parameter in parts {
-            let Some((name, value)) = parameter.split_once('=') else { continue };
-            let value = value.trim().trim_matches('"');
-            match name.trim().to_ascii_lowercase().as_str() {
-                "q" => range.quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?,
+        for (name, value) in parts.filter_map(parameter) {
+            match name.as_str() {
+                "q" => range.quality = quality(value)?,
                 "version" => range.version = Some(value),
                 "proto" => range.proto = Some(value),
                 "encoding" => range.encoding = Some(value),
@@ -118,16 +150,18 @@ impl<'a> Range<'a> {
             Format::OpenMetrics => ("application", "openmetrics-text", "1.0.0"),
             Format::Protobuf => return self.names_protobuf().then_some(3),
         };
+        match (self.names(kind, subtype)?, self.version) {
+            (2, Some(asked)) => (asked == version).then_some(3),
+            (specificity, _) => Some(specificity),
+        }
+    }
+
+    /// How closely the range names a media type, whatever its parameters; `None` when it does not match.
+    fn names(&self, kind: &str, subtype: &str) -> Option<u8> {
         match (self.kind, self.subtype) {
             ("*", "*") => Some(0),
             (of, "*") if of.eq_ignore_ascii_case(kind) => Some(1),
-            (of, name) if of.eq_ignore_ascii_case(kind) && name.eq_ignore_ascii_case(subtype) => {
-                match self.version {
-                    None => Some(2),
-                    Some(asked) if asked == version => Some(3),
-                    Some(_) => None,
-                }
-            }
+            (of, name) if of.eq_ignore_ascii_case(kind) && name.eq_ignore_ascii_case(subtype) => Some(2),
             _ => None,
         }
     }
@@ -230,6 +264,37 @@ mod tests {
     }
 
     #[test]
+    fn json_where_it_is_preferred() {
+        let table = [
+            // A browser, curl
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8", false),
+            ("*/*", false),
+            ("", false),
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            // A library for scripts in browsers
+            ("application/json, text/plain, */*", true),
+            ("application/*", true),
+            ("text/plain, application/json;q=0.5", true),
+            ("application/json, text/html", true),
+            ("text/html, application/json", false),
+            ("application/json;q=0.5, text/html", false),
+            ("text/html;q=0.5, application/json", true),
+            ("*/*;q=0.5, application/json", true),
+            ("application/json;q=0, */*", false),
+            ("application/json;q=0", false),
+            ("text/html;q=0, */*;q=0.1", true),
+            ("application/jsonp", false),
+        ];
+        for (accept, expected) in table {
+            let header = HeaderValue::from_str(accept).unwrap();
+            assert_eq!(prefers_json([&header]), expected, "{accept}");
+        }
+        let (html, json) = ("text/html;q=0.5", "application/json;q=0.9");
+        assert!(prefers_json([html, json].map(HeaderValue::from_static).iter()));
+    }
+
+    #[test]
     fn compressed_as_it_is_wanted() {
         let (gzip, zstd) = (Some(Coding::Gzip), Some(Coding::Zstd));
         let table = [
@@ -258,6 +323,11 @@ mod tests {
             ("gzip;q=0, zstd;q=0, *", None),
             ("gzip;q=0.1, identity;q=0.5", None),
             ("gzip;q=0.1, zstd;q=0.6, identity;q=0.5", zstd),
+            ("gzip; q=0.5;foo=1", gzip),
+            ("gzip;foo=1;q=0.5, zstd;q=0.4", gzip),
+            ("gzip;foo=1, zstd;q=0.4", gzip),
+            ("gzip;Q=0.5, zstd;Q=0.4", gzip),
+            ("gzip;foo=1;q=0", None),
             ("gzip;q=2", None),
             ("gzip;q=x", None),
         ];
@@ -273,6 +343,7 @@ mod tests {
         fn anything_gets_an_answer(bytes: Vec<u8>, text in "[a-z*/;=q.0-9, \"]{0,80}") {
             let headers = [bytes, text.into_bytes()].map(|bytes| HeaderValue::from_bytes(&bytes));
             negotiate(headers.iter().flatten());
+            prefers_json(headers.iter().flatten());
             coding(headers.iter().flatten());
         }
     }

@@ -12,13 +12,14 @@ use tokio::time::Instant;
 /// A client has this long for its TLS handshake, and again for its first request's head; later heads have it
 /// from their first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// An answer may stand still for this long because its client does not read.
+/// An answer may stand still for this long because its client does not read, or reads next to nothing.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection may lie idle for this long. Longer than any usual scrape interval, so that a scraper keeps
 /// its connection; when there are too many, the oldest idle one goes at once.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// A connection that is younger than this has not had its chance: its client may have asked already.
+/// A connection that is younger than this has not had its chance: its client may have asked already. Nor has an
+/// answer: its client may be reading it.
 const CHANCE: Duration = Duration::from_millis(500);
 
 /// The most connections at a time, whatever the system allows.
@@ -69,8 +70,10 @@ pub(super) enum Phase {
     Idle(Instant),
     /// A head after the first has begun.
     Reading(Instant),
-    /// A request is being answered.
+    /// An answer is being made.
     Answering,
+    /// An answer is on its way.
+    Sending(Instant),
     /// An answer waits for its client to read.
     Blocked(Instant),
 }
@@ -81,7 +84,7 @@ impl Phase {
         match self {
             Self::Opening(since) | Self::Shaking(since) | Self::Reading(since) => Some(since + HEAD_TIMEOUT),
             Self::Idle(since) => Some(since + IDLE_TIMEOUT),
-            Self::Blocked(since) => Some(since + WRITE_TIMEOUT),
+            Self::Sending(since) | Self::Blocked(since) => Some(since + WRITE_TIMEOUT),
             // Bounded by what answers.
             Self::Answering => None,
         }
@@ -92,9 +95,10 @@ impl Phase {
         match self {
             Self::Opening(since) if now.duration_since(since) >= CHANCE => Some((0, since)),
             Self::Blocked(since) => Some((1, since)),
+            Self::Sending(since) if now.duration_since(since) >= CHANCE => Some((1, since)),
             Self::Opening(since) => Some((2, since)),
             Self::Shaking(since) => Some((3, since)),
-            Self::Reading(since) | Self::Idle(since) => Some((4, since)),
+            Self::Reading(since) | Self::Sending(since) | Self::Idle(since) => Some((4, since)),
             Self::Answering => None,
         }
     }
@@ -176,13 +180,13 @@ mod tests {
     #[test]
     fn who_makes_room() {
         use Admission::{Admit, Refuse, Replace};
-        use Phase::{Answering, Blocked, Idle, Opening, Reading, Shaking};
+        use Phase::{Answering, Blocked, Idle, Opening, Reading, Sending, Shaking};
         let zero = Instant::now();
         let at = |seconds: u64| zero + Duration::from_secs(seconds);
         let now = at(10);
         let limits = Limits { total: 4, each_peer: 3 };
         type Case<'a> = (&'a str, &'a [(Peer, Phase)], Peer, Admission<usize>);
-        let table: [Case<'_>; 13] = [
+        let table: [Case<'_>; 15] = [
             ("none is open", &[], A, Admit),
             ("there is room", &[(A, Answering), (A, Answering), (B, Answering)], B, Admit),
             (
@@ -214,6 +218,18 @@ mod tests {
                 &[(A, Idle(at(0))), (A, Blocked(at(5))), (B, Blocked(at(4))), (B, Reading(at(0)))],
                 C,
                 Replace(2),
+            ),
+            (
+                "nor does one whose answer has been on its way for a while",
+                &[(A, Idle(at(0))), (A, Opening(now)), (B, Sending(at(9))), (B, Shaking(at(5)))],
+                C,
+                Replace(2),
+            ),
+            (
+                "while one whose answer was just made may be reading it",
+                &[(A, Idle(at(9))), (A, Sending(now)), (B, Sending(now)), (B, Opening(now))],
+                C,
+                Replace(3),
             ),
             (
                 "the oldest idle one goes",
@@ -254,12 +270,13 @@ mod tests {
     }
 
     #[test]
-    fn only_an_answer_under_way_has_no_deadline_of_its_own() {
+    fn only_an_answer_being_made_has_no_deadline_of_its_own() {
         let since = Instant::now();
         let table = [
             (Phase::Opening(since), Some(5)),
             (Phase::Shaking(since), Some(5)),
             (Phase::Reading(since), Some(5)),
+            (Phase::Sending(since), Some(10)),
             (Phase::Blocked(since), Some(10)),
             (Phase::Idle(since), Some(300)),
             (Phase::Answering, None),

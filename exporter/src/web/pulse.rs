@@ -2,16 +2,21 @@
 //!
 //! Never looks into the bytes that pass, and ends nothing itself.
 
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::limits::Phase;
+
+/// An answer moves on with each further part of this size that is sent, so that a byte now and then is none.
+const STEP: usize = 64 * 1024;
 
 /// The state of one connection, shared by its socket, its answers and whoever decides about it.
 #[derive(Debug)]
@@ -21,10 +26,11 @@ pub(super) struct Pulse(Mutex<State>);
 struct State {
     /// Accepted, shaken hands, or answered last.
     since: Instant,
-    /// A request came, ever.
-    asked: bool,
-    /// Requests being answered: several over HTTP/2.
-    answering: u32,
+    /// Requests that came, ever.
+    asked: u64,
+    /// Those whose answers were not sent yet, by number: several over HTTP/2. `None` while one is being made, then
+    /// when it last moved on.
+    requests: HashMap<u64, Option<Instant>>,
     /// The first byte since the last request.
     read: Option<Instant>,
     /// A write has waited since then.
@@ -40,8 +46,8 @@ impl Pulse {
     pub(super) fn new() -> Arc<Self> {
         let state = State {
             since: Instant::now(),
-            asked: false,
-            answering: 0,
+            asked: 0,
+            requests: HashMap::new(),
             read: None,
             blocked: None,
             heads_only: true,
@@ -60,20 +66,27 @@ impl Pulse {
     /// A request came; it is being answered until the guard is dropped.
     pub(super) fn answering(self: &Arc<Self>) -> Answering {
         let mut state = self.state();
-        state.asked = true;
-        state.answering += 1;
+        state.asked += 1;
+        let number = state.asked;
+        state.requests.insert(number, None);
         state.read = None;
-        Answering(Arc::clone(self))
+        Answering { pulse: Arc::clone(self), number }
     }
 
     /// What the connection is doing.
     pub(super) fn phase(&self) -> Phase {
         let state = self.state();
+        let sending = state.requests.values().flatten().min().copied();
+        match (state.blocked, sending) {
+            // Over HTTP/2 one may be read while another stands still.
+            (Some(since), sending) => return Phase::Blocked(sending.map_or(since, |it| it.min(since))),
+            (None, Some(since)) => return Phase::Sending(since),
+            (None, None) => (),
+        }
         match *state {
-            State { blocked: Some(since), .. } => Phase::Blocked(since),
-            State { answering: 1.., .. } => Phase::Answering,
-            State { asked: false, wrote: false, since, .. } => Phase::Opening(since),
-            State { asked: false, since, .. } => Phase::Shaking(since),
+            _ if !state.requests.is_empty() => Phase::Answering,
+            State { asked: 0, wrote: false, since, .. } => Phase::Opening(since),
+            State { asked: 0, since, .. } => Phase::Shaking(since),
             State { read: Some(since), heads_only: true, .. } => Phase::Reading(since),
             State { since, .. } => Phase::Idle(since),
         }
@@ -102,13 +115,53 @@ impl Pulse {
 
 /// One request being answered.
 #[derive(Debug)]
-pub(super) struct Answering(Arc<Pulse>);
+pub(super) struct Answering {
+    pulse: Arc<Pulse>,
+    number: u64,
+}
+
+impl Answering {
+    /// The answer is made: these bytes, which are on their way until they are dropped.
+    pub(super) fn send(self, bytes: Bytes) -> Sending {
+        self.moved_on();
+        Sending { bytes, answering: self }
+    }
+
+    fn moved_on(&self) {
+        self.pulse.state().requests.insert(self.number, Some(Instant::now()));
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.answering = state.answering.saturating_sub(1);
+        let mut state = self.pulse.state();
+        state.requests.remove(&self.number);
         state.since = Instant::now();
+    }
+}
+
+/// The bytes of an answer, wherever they wait for its client: also those that HTTP/2 holds back until it wants them.
+#[derive(Debug)]
+pub(super) struct Sending {
+    bytes: Bytes,
+    answering: Answering,
+}
+
+impl Buf for Sending {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, count: usize) {
+        let before = self.bytes.len() / STEP;
+        self.bytes.advance(count);
+        if self.bytes.len() / STEP < before {
+            self.answering.moved_on();
+        }
     }
 }
 

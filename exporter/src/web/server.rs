@@ -11,10 +11,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use socket2::SockRef;
@@ -26,8 +27,8 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::limits::{Admission, Limits, Peer, admit, first_to_go};
-use super::pulse::{Answering, Monitored, Pulse, TooSlow, in_time};
-use super::{Answer, Server, Site};
+use super::pulse::{Answering, Monitored, Pulse, Sending, TooSlow, in_time};
+use super::{Server, Site};
 use crate::metrics::ProcessStats;
 
 /// The most that a request's head may take; a browser's cookies fit.
@@ -254,10 +255,9 @@ async fn answer(
     request: Request<Incoming>,
     peer: Peer,
     answering: Answering,
-) -> Result<Answer, Infallible> {
+) -> Result<Response<Full<Sending>>, Infallible> {
     let answer = server.respond(&request, peer).await;
-    drop(answering);
-    Ok(answer)
+    Ok(answer.map(|body| Full::new(answering.send(body))))
 }
 
 /// Until it ends, is too slow, or the server stops; then what is being answered may finish.

@@ -5,17 +5,18 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hyper::header::ACCEPT;
+use hyper::header::{ACCEPT, VARY};
 use hyper::{HeaderMap, StatusCode};
 use maud::{Markup, html};
 use serde::Serialize;
 use web3::types::{H256, U256};
 
+use super::accept::prefers_json;
 use super::life::{Event, Kind, Life, Status, find};
 use super::pages::{Page, Refresh, badge, outside_link};
 use super::state::Level;
 use super::words::{count, duration, relative, unix_seconds, utc, utc_wide};
-use super::{Answer, answer, html, text};
+use super::{Answer, answer, html, text, with};
 use crate::decode::Reason;
 use crate::ledger::{MOST_HAPPENED, MOST_WAITING};
 use crate::snapshot::{Snapshot, hex};
@@ -34,18 +35,23 @@ pub(super) fn answer_for(
         return text(StatusCode::NOT_FOUND, EXPECTED);
     };
     let networks = find(&id, networks);
-    if prefers_json(headers) {
-        return json(&id, networks);
-    }
+    let answer = match prefers_json(headers.get_all(ACCEPT)) {
+        true => json(&id, networks),
+        false => page(&id, &networks, refresh),
+    };
+    with(answer, VARY, "Accept")
+}
+
+fn page(id: &H256, networks: &[Life], refresh: Refresh) -> Answer {
     let (status, body) = if networks.is_empty() {
         (StatusCode::NOT_FOUND, html! { p { "It is not remembered by any network." } })
     } else {
         let now = unix_seconds(SystemTime::now());
-        (StatusCode::OK, html! { @for life in &networks { (section(life, now)) } })
+        (StatusCode::OK, html! { @for life in networks { (section(life, now)) } })
     };
     let body = html! {
         h1 { "Transaction" }
-        p { code { (hex(&id)) } }
+        p { code { (hex(id)) } }
         (body)
         p.note { (remembered()) }
     };
@@ -175,11 +181,4 @@ fn status(life: &Life) -> (Level, String) {
             (Level::Ill, format!("A failure is remembered, and not what became of it since.{more}"))
         }
     }
-}
-
-/// A program asks for JSON first; a browser never does.
-fn prefers_json(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let first = accept.split(',').next().unwrap_or("");
-    first.split(';').next().is_some_and(|range| range.trim() == "application/json")
 }

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use crate::server::{Server, well};
 
+mod http2;
+
 /// More than the server serves at a time.
 const MANY: usize = 300;
 

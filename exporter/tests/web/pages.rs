@@ -74,6 +74,38 @@ async fn an_endpoint_that_is_not_used_has_its_reason() {
     }
 }
 
+/// Whatever slipped into a page, a browser runs none of it; and it takes nothing that is no page for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_may_load_its_style_and_nothing_else() {
+    let server = Server::start([well("base")]).await;
+    let unknown = format!("/tx/0x{}", "0".repeat(64));
+    let policy = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+                  frame-ancestors 'none'";
+    for (path, status, policy) in [
+        ("/", 200, policy),
+        ("/?still", 200, policy),
+        ("/networks/base", 200, policy),
+        ("/runbooks/", 200, policy),
+        ("/runbooks/TesseractReorg", 200, policy),
+        (&unknown, 404, policy),
+        ("/tx/0x1", 404, ""),
+        ("/runbooks", 308, ""),
+        ("/runbooks/NoSuchAlert", 404, ""),
+        ("/networks/none", 404, ""),
+        ("/%3Cscript%3E", 404, ""),
+        ("/health", 200, ""),
+        ("/metrics", 200, ""),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let answer = server.ask(method, path, "");
+            assert_eq!((answer.status, answer.header("content-security-policy")), (status, policy), "{path}");
+            assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+            let is_page = answer.header("content-type") == "text/html; charset=utf-8";
+            assert_eq!(is_page, !policy.is_empty(), "{path}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_from_outside_is_markup() {
     let mut of = well("base");

@@ -210,3 +210,25 @@ async fn what_is_not_remembered_is_said_to_be_so() {
         assert!(answer.body.contains("expected /tx/ and a transaction id"), "{wrong}: {}", answer.body);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_for_those_who_prefer_it() {
+    let server = Server::start([network()]).await;
+    let (html, json) = ("text/html; charset=utf-8", "application/json");
+    let table = [
+        ("", html),
+        ("Accept: */*\r\n", html),
+        ("Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n", html),
+        ("Accept: application/json\r\n", json),
+        ("Accept: application/json;q=0.1, text/html;q=0.9\r\n", html),
+        ("Accept: text/html;q=0.1, application/json;q=0.9\r\n", json),
+        ("Accept: text/html;q=0.1\r\nAccept: application/json\r\n", json),
+    ];
+    for (accept, content_type) in table {
+        for (n, status) in [(1, 200), (9, 404)] {
+            let answer = server.ask("GET", &format!("/tx/{}", hex(&id(n))), accept);
+            assert_eq!((answer.status, answer.header("content-type")), (status, content_type), "{accept}");
+            assert_eq!(answer.header("vary"), "Accept", "{accept}");
+        }
+    }
+}

@@ -1,25 +1,28 @@
 //! What a well-behaved scraper notices while others attack the exporter's port: the time of a scrape, idle and under each
 //! attack, in one run.
 //!
-//! `cargo run --release -p tesseract-tests --bin attack` prints a table; it takes five minutes. Attackers come from
-//! another address, and then from the scraper's own, whose places they take; they share the machine with it. Judges nothing: the times of a
-//! busy machine say little, those of one run beside each other do.
+//! `cargo run --release -p tesseract-tests --bin attack` prints a table; it takes ten minutes. With the names of targets after
+//! `--`, only those are attacked. Attackers come from another address, and then from the scraper's own, whose places they take;
+//! they share the machine with it. Judges nothing: the times of a busy machine say little, those of one run beside each other do.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use procfs::process::Process;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tesseract_tests::process::{Exporter, Launch};
 use tesseract_tests::rig::{Setup, named};
 use tesseract_tests::sim::{Params, Sim};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::interval;
+
+use self::hostile::Attack;
+
+mod hostile;
 
 /// Scrapes of each kind in each row, and how far apart.
 const SCRAPES: u32 = 400;
@@ -43,31 +46,40 @@ const USER: &str = "prometheus";
 const PASSWORD: &str = "sesame";
 /// Both.
 const RIGHT: &str = "Authorization: Basic cHJvbWV0aGV1czpzZXNhbWU=\r\n";
-/// The user and any password of five digits: base64 of whatever begins like this and goes on.
-const WRONG: &str = "Authorization: Basic cHJvbWV0aGV1czo";
 
-/// What attackers do, each in a task of its own, again and again.
-#[derive(Clone, Copy)]
-enum Attack {
-    /// Connects, and says nothing.
-    Silent,
-    /// Sends requests and never reads an answer.
-    NeverRead,
-    /// Sends the first head a byte at a time.
-    SlowHead,
-    /// Connects and leaves.
-    Churn,
-    /// Scrapes with gzip, one scrape after the other.
-    Gzip,
-    /// Begins a TLS handshake.
-    Handshake,
-    /// Sends a wrong password, another one each time.
-    WrongPassword,
-}
+/// What attacks at once, how many of each.
+type Attackers = &'static [(Attack, u64)];
+
+/// What the exporter serves, its name, and who attacks it. Of the last everything comes at once.
+const PLAIN: &[(&str, Attackers)] = &[
+    ("256 silent connections", &[(Attack::Silent, 256)]),
+    ("1000 silent connections", &[(Attack::Silent, 1000)]),
+    ("200 clients that pipeline and never read", &[(Attack::NeverRead, 200)]),
+    ("256 slow first heads", &[(Attack::SlowHead, 256)]),
+    ("8 clients that connect and leave", &[(Attack::Churn, 8)]),
+    ("32 clients that scrape with gzip", &[(Attack::Gzip, 32)]),
+];
+const USERS: &[(&str, Attackers)] =
+    &[("64 clients with wrong passwords (bcrypt)", &[(Attack::WrongPassword, 64)])];
+const TLS: &[(&str, Attackers)] = &[
+    ("256 TLS handshakes that never end", &[(Attack::Handshake, 256)]),
+    ("256 HTTP/2 clients that never read", &[(Attack::NoWindow, 256)]),
+];
+const ALL: &[(&str, Attackers)] = &[
+    ("700 handshakes that never end", &[(Attack::Handshake, 700)]),
+    ("200 wrong passwords (bcrypt)", &[(Attack::WrongPassword, 200)]),
+    ("50 scrapes with gzip", &[(Attack::Gzip, 50)]),
+    ("50 HTTP/2 clients that never read", &[(Attack::NoWindow, 50)]),
+    (
+        "all 1000 of them",
+        &[(Attack::Handshake, 700), (Attack::WrongPassword, 200), (Attack::Gzip, 50), (Attack::NoWindow, 50)],
+    ),
+];
 
 /// What is listening at the address, and how it is scraped.
 struct Target {
     name: &'static str,
+    attacks: &'static [(&'static str, Attackers)],
     exporter: Exporter,
     tls: Option<Arc<ClientConfig>>,
     /// Further lines of a request's head.
@@ -76,35 +88,24 @@ struct Target {
 
 #[tokio::main]
 async fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
     let sim = Sim::start(Params::default()).await.expect("a free port for the chain");
     sim.advance(BLOCKS);
-    let [plain, users, tls] = [plain(&sim).await, users(&sim).await, tls(&sim).await];
     println!(
-        "{:8} {:54} | {:>8} {:>8} {:>7} {:>5} | {:>8} {:>8} {:>7} {:>5}",
-        "ms", "", "kept p50", "p99", "x idle", "lost", "new p50", "p99", "x idle", "lost"
+        "| exporter | attack | kept p50 ms | p99 | x idle | lost | new p50 ms | p99 | x idle | lost | MB |"
     );
-    for (target, attacks) in [
-        (
-            plain,
-            &[
-                ("256 silent connections", Attack::Silent, 256),
-                ("1000 silent connections", Attack::Silent, 1000),
-                ("200 clients that pipeline and never read", Attack::NeverRead, 200),
-                ("256 slow first heads", Attack::SlowHead, 256),
-                ("8 clients that connect and leave", Attack::Churn, 8),
-                ("32 clients that scrape with gzip", Attack::Gzip, 32),
-            ][..],
-        ),
-        (users, &[("64 clients with wrong passwords (bcrypt)", Attack::WrongPassword, 64)]),
-        (tls, &[("256 TLS handshakes that never end", Attack::Handshake, 256)]),
-    ] {
+    println!("|---|---|{}", "---:|".repeat(9));
+    for target in [plain(&sim).await, users(&sim).await, tls(&sim).await, all(&sim).await] {
+        if !wanted.is_empty() && !wanted.iter().any(|name| name == target.name) {
+            continue;
+        }
         let target = Arc::new(target);
         let idle = measure(&target).await;
-        idle.print(target.name, "idle", &idle);
-        for (what, attack, attackers) in attacks {
+        idle.print(&target, "idle", &idle);
+        for (what, attackers) in target.attacks {
             for (whence, from) in WHENCE {
-                let under = under(&target, *attack, from, *attackers).await;
-                under.print(target.name, &format!("{what}, {whence}"), &idle);
+                let under = under(&target, attackers, from).await;
+                under.print(&target, &format!("{what}, {whence}"), &idle);
             }
         }
     }
@@ -112,32 +113,59 @@ async fn main() {
 
 async fn plain(sim: &Sim) -> Target {
     let exporter = launch(sim).start().await;
-    Target { name: "plain", exporter: synced(exporter).await, tls: None, headers: String::new() }
+    Target {
+        name: "plain",
+        attacks: PLAIN,
+        exporter: synced(exporter).await,
+        tls: None,
+        headers: String::new(),
+    }
 }
 
 async fn users(sim: &Sim) -> Target {
-    let hash = bcrypt::hash(PASSWORD, 10).expect("a password to hash");
-    let config = format!("basic_auth_users:\n  {USER}: {hash}\n");
-    let launch = launch(sim).file("web.yml", config).arg("--web.config.file=web.yml");
-    Target { name: "users", exporter: launch.start().await, tls: None, headers: RIGHT.to_owned() }
+    let launch = launch(sim).file("web.yml", user()).arg("--web.config.file=web.yml");
+    Target {
+        name: "users",
+        attacks: USERS,
+        exporter: launch.start().await,
+        tls: None,
+        headers: RIGHT.to_owned(),
+    }
 }
 
 async fn tls(sim: &Sim) -> Target {
+    let (launch, config) = secure(launch(sim), "");
+    let exporter = launch.start().await;
+    Target { name: "TLS", attacks: TLS, exporter, tls: Some(config), headers: String::new() }
+}
+
+/// TLS and users, scraped with gzip.
+async fn all(sim: &Sim) -> Target {
+    let (launch, config) = secure(launch(sim), &user());
+    let exporter = launch.start().await;
+    let headers = format!("{RIGHT}Accept-Encoding: gzip\r\n");
+    Target { name: "all", attacks: ALL, exporter, tls: Some(config), headers }
+}
+
+fn user() -> String {
+    let hash = bcrypt::hash(PASSWORD, 10).expect("a password to hash");
+    format!("basic_auth_users:\n  {USER}: {hash}\n")
+}
+
+/// With TLS and this in its web configuration; and a client that trusts it.
+fn secure(launch: Launch, more: &str) -> (Launch, Arc<ClientConfig>) {
     let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
-    let launch = launch(sim)
-        .file("web.yml", "tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
+    let launch = launch
+        .file(
+            "web.yml",
+            format!("tls_server_config: {{cert_file: server.crt, key_file: server.key}}\n{more}"),
+        )
         .file("server.crt", made.cert.pem())
         .file("server.key", made.signing_key.serialize_pem())
         .arg("--web.config.file=web.yml");
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).expect("its own authority");
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    Target {
-        name: "TLS",
-        exporter: launch.start().await,
-        tls: Some(Arc::new(config)),
-        headers: String::new(),
-    }
+    (launch, Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
 fn launch(sim: &Sim) -> Launch {
@@ -150,19 +178,22 @@ async fn synced(exporter: Exporter) -> Exporter {
     exporter
 }
 
-async fn under(target: &Arc<Target>, attack: Attack, from: Ipv4Addr, attackers: u64) -> Times {
+async fn under(target: &Arc<Target>, attackers: Attackers, from: Ipv4Addr) -> Times {
     let begun = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
-    for _ in 0..attackers {
-        let (address, begun) = (target.exporter.address(), Arc::clone(&begun));
-        tasks.spawn(async move {
-            for round in 0_u64.. {
-                begun.fetch_add(1, Ordering::Relaxed);
-                // Whatever the exporter does about it, the next round follows.
-                let _ = once(attack, from, address, round).await;
-            }
-        });
+    for (attack, count) in attackers {
+        for _ in 0..*count {
+            let (target, begun) = (Arc::clone(target), Arc::clone(&begun));
+            tasks.spawn(async move {
+                for round in 0_u64.. {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    // Whatever the exporter does about it, the next round follows.
+                    let _ = attack.once(&target, from, round).await;
+                }
+            });
+        }
     }
+    let attackers: u64 = attackers.iter().map(|(_, count)| count).sum();
     let head_start = async {
         let mut looks = interval(HEAD_START);
         looks.tick().await;
@@ -175,67 +206,30 @@ async fn under(target: &Arc<Target>, attack: Attack, from: Ipv4Addr, attackers: 
     measure(target).await
 }
 
-/// One round of an attacker, until the exporter ends the connection or nothing more can be done to it.
-async fn once(attack: Attack, from: Ipv4Addr, address: SocketAddr, round: u64) -> std::io::Result<()> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind((from, 0).into())?;
-    let mut stream = socket.connect(address).await?;
-    match attack {
-        Attack::Churn => return Ok(()),
-        Attack::Silent => {}
-        // A record of 512 bytes is announced, a ClientHello, and never comes.
-        Attack::Handshake => stream.write_all(&[0x16, 3, 1, 2, 0, 1]).await?,
-        Attack::NeverRead => {
-            let requests = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
-            loop {
-                stream.write_all(&requests).await?;
-            }
-        }
-        Attack::SlowHead => {
-            let mut paces = interval(Duration::from_millis(200));
-            for byte in b"GET /metrics HTTP/1.1\r\nHost: ".iter().chain(std::iter::repeat(&b'x')) {
-                paces.tick().await;
-                stream.write_all(&[*byte]).await?;
-            }
-        }
-        Attack::Gzip => {
-            let request =
-                b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n";
-            stream.write_all(request).await?;
-        }
-        Attack::WrongPassword => {
-            let request = format!(
-                "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{WRONG}{:05}\r\n\r\n",
-                round % 100_000
-            );
-            stream.write_all(request.as_bytes()).await?;
-        }
-    }
-    let mut answer = [0; 1 << 14];
-    while stream.read(&mut answer).await? > 0 {}
-    Ok(())
-}
-
 /// How long scrapes took, sorted: over one connection that is kept, and over a new one each.
 struct Times {
     kept: Vec<Duration>,
     new: Vec<Duration>,
     lost_kept: u32,
     lost_new: u32,
+    /// What the exporter held in memory at the end, in bytes.
+    resident: u64,
 }
 
 impl Times {
-    fn print(&self, target: &str, what: &str, idle: &Self) {
+    fn print(&self, target: &Target, what: &str, idle: &Self) {
         let milliseconds = |times: &[Duration], percent: usize| {
             let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
             times.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
         };
         let of = |times: &[Duration], idle: &[Duration]| {
             let (p50, p99) = (milliseconds(times, 50), milliseconds(times, 99));
-            format!("{p50:8.2} {p99:8.2} {:7.1}", p99 / milliseconds(idle, 99))
+            format!("{p50:.2} | {p99:.2} | {:.1}", p99 / milliseconds(idle, 99))
         };
         let (kept, new) = (of(&self.kept, &idle.kept), of(&self.new, &idle.new));
-        println!("{target:8} {what:54} | {kept} {:5} | {new} {:5}", self.lost_kept, self.lost_new);
+        let (name, lost_kept, lost_new) = (target.name, self.lost_kept, self.lost_new);
+        let megabytes = self.resident >> 20;
+        println!("| {name} | {what} | {kept} | {lost_kept} | {new} | {lost_new} | {megabytes} |");
     }
 }
 
@@ -246,7 +240,7 @@ async fn measure(target: &Arc<Target>) -> Times {
 }
 
 fn times(target: &Target) -> Times {
-    let mut times = Times { kept: Vec::new(), new: Vec::new(), lost_kept: 0, lost_new: 0 };
+    let mut times = Times { kept: Vec::new(), new: Vec::new(), lost_kept: 0, lost_new: 0, resident: 0 };
     let mut kept = None;
     for _ in 0..SCRAPES {
         let begun = Instant::now();
@@ -266,6 +260,9 @@ fn times(target: &Target) -> Times {
     }
     times.kept.sort_unstable();
     times.new.sort_unstable();
+    let process = i32::try_from(target.exporter.pid()).ok().and_then(|pid| Process::new(pid).ok());
+    let status = process.and_then(|process| process.status().ok());
+    times.resident = status.and_then(|status| status.vmrss).expect("the exporter runs") * 1024;
     times
 }
 
