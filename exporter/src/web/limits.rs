@@ -97,8 +97,8 @@ impl Phase {
             Self::Blocked(since) => Some((1, since)),
             Self::Sending(since) if now.duration_since(since) >= CHANCE => Some((1, since)),
             Self::Opening(since) => Some((2, since)),
-            Self::Shaking(since) => Some((3, since)),
-            Self::Reading(since) | Self::Sending(since) | Self::Idle(since) => Some((4, since)),
+            Self::Shaking(since) | Self::Sending(since) => Some((3, since)),
+            Self::Reading(since) | Self::Idle(since) => Some((4, since)),
             Self::Answering => None,
         }
     }
@@ -186,7 +186,7 @@ mod tests {
         let now = at(10);
         let limits = Limits { total: 4, each_peer: 3 };
         type Case<'a> = (&'a str, &'a [(Peer, Phase)], Peer, Admission<usize>);
-        let table: [Case<'_>; 15] = [
+        let table: [Case<'_>; 16] = [
             ("none is open", &[], A, Admit),
             ("there is room", &[(A, Answering), (A, Answering), (B, Answering)], B, Admit),
             (
@@ -230,6 +230,12 @@ mod tests {
                 &[(A, Idle(at(9))), (A, Sending(now)), (B, Sending(now)), (B, Opening(now))],
                 C,
                 Replace(3),
+            ),
+            (
+                "and of such a one and a handshake the older goes",
+                &[(A, Idle(at(0))), (A, Sending(now - CHANCE / 2)), (B, Shaking(now)), (B, Idle(at(0)))],
+                C,
+                Replace(1),
             ),
             (
                 "the oldest idle one goes",

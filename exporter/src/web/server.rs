@@ -38,6 +38,9 @@ const MAX_STREAMS: u32 = 8;
 /// What the kernel may hold of a connection in each direction; it doubles this for its own needs. Enough for
 /// a scrape over a slow line, and with every connection blocked still a few tens of megabytes.
 const SOCKET_BUFFER: usize = 64 * 1024;
+/// Connections that may wait to be accepted. Where the queue is full the kernel drops the next one, and a client tries
+/// again after a second.
+const BACKLOG: i32 = 1024;
 /// How long an answer under way may take once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long to wait after a failure to accept, for instance when no file descriptor is left.
@@ -53,6 +56,9 @@ pub async fn serve(listener: TcpListener, site: Site, mut shutdown: watch::Recei
     let buffers = socket.set_send_buffer_size(SOCKET_BUFFER).and(socket.set_recv_buffer_size(SOCKET_BUFFER));
     if let Err(error) = buffers {
         tracing::warn!(%error, "cannot bound the socket buffers of clients");
+    }
+    if let Err(error) = socket.listen(BACKLOG) {
+        tracing::debug!(%error, "the queue of connections to be accepted stays as it was");
     }
     let access = Arc::clone(&site.access);
     let exposed = !listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
