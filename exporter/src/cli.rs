@@ -59,7 +59,7 @@ pub struct Options {
     #[arg(value_parser = telemetry_path)]
     pub telemetry_path: String,
 
-    /// Lowest severity to log [default: log_level of the configuration file, or info]
+    /// Lowest severity to log [default: info]
     #[arg(long = "log.level", value_name = "LEVEL")]
     pub log_level: Option<log::Level>,
 

@@ -285,7 +285,6 @@ fn of_level(level: &str) -> String {
 #[tokio::test]
 async fn the_log_level_is_read_again() {
     let mut exporter = Exporter::start(&of_level("")).await;
-    break_connection(&exporter);
     reload(&exporter, &of_level("log_level: debug\n"));
     lines(&exporter, 1, "was reread").await;
     break_connection(&exporter);
@@ -304,6 +303,7 @@ async fn the_log_level_is_read_again() {
 
     reload(&exporter, &of_level(""));
     lines(&exporter, 2, "was reread").await;
+    // Told, if at all, before it stops.
     break_connection(&exporter);
     assert!(exporter.terminate().await.success());
     assert_eq!(lines(&exporter, 0, DEBUG_LINE).await.len(), 2, "{:#?}", exporter.log());
