@@ -121,7 +121,7 @@ pub(super) fn read(
         Ok(TlsAcceptor::from(Arc::new(config)))
     });
     let acceptor = reader.checked(fields.location(), built)?;
-    Some(Tls { acceptor, verifies_clients: auth.requires() && auth.verifies() })
+    Some(Tls { acceptor, verifies_clients: auth == ClientAuth::RequireAndVerify })
 }
 
 /// What the toolkit's keys demand of each other.

@@ -41,6 +41,12 @@ async fn connect(
     (sender.ready().await.unwrap(), ended)
 }
 
+/// How many seconds after `started` a connection ends.
+async fn took_to_end(ended: JoinHandle<()>, started: Instant) -> f64 {
+    ended.await.unwrap();
+    started.elapsed().as_secs_f64()
+}
+
 /// A scrape: its answer's body.
 async fn scrape(sender: &mut SendRequest<bytes::Bytes>) -> Result<h2::RecvStream, h2::Error> {
     let request = Request::get("https://localhost/metrics").body(()).unwrap();
@@ -71,8 +77,7 @@ async fn a_client_that_opens_no_window_is_cut_off() {
         for _ in 0..STREAMS {
             unread.push(scrape(&mut sender).await.unwrap());
         }
-        ended.await.unwrap();
-        let took = started.elapsed().as_secs_f64();
+        let took = took_to_end(ended, started).await;
         assert!((9.9..11.0).contains(&took), "{took} s with a window of {window}");
     }
 }
@@ -95,8 +100,7 @@ async fn an_answer_that_is_read_keeps_no_other_from_being_cut_off() {
     };
     let cut_off: Result<(), h2::Error> = reads.await;
     cut_off.unwrap_err();
-    ended.await.unwrap();
-    let took = started.elapsed().as_secs_f64();
+    let took = took_to_end(ended, started).await;
     assert!((9.9..11.0).contains(&took), "{took} s");
 }
 
@@ -112,8 +116,7 @@ async fn a_byte_now_and_then_is_not_read() {
         seconds.tick().await;
         assert!(started.elapsed() < Duration::from_secs(60), "still open");
     }
-    ended.await.unwrap();
-    let took = started.elapsed().as_secs_f64();
+    let took = took_to_end(ended, started).await;
     assert!((9.9..12.0).contains(&took), "{took} s");
 }
 

@@ -65,6 +65,7 @@ async fn exchange(request: Request<Incoming>, state: &State, network: &Served) -
     let Ok(text) = request.into_body().collect().await else {
         return body(StatusCode::BAD_REQUEST, Vec::new());
     };
+    // Not a wait for anything: the time that a request and its answer take to a provider far away.
     if !state.latency.is_zero() {
         tokio::time::sleep(state.latency).await;
     }

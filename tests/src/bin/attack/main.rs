@@ -17,8 +17,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tesseract_tests::process::{Exporter, Launch};
 use tesseract_tests::rig::{Setup, named};
 use tesseract_tests::sim::{Params, Sim};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
-use tokio::time::interval;
+use tokio::time::{MissedTickBehavior, interval};
 
 use self::hostile::Attack;
 
@@ -242,7 +243,10 @@ async fn measure(target: &Arc<Target>) -> Times {
 fn times(target: &Target) -> Times {
     let mut times = Times { kept: Vec::new(), new: Vec::new(), lost_kept: 0, lost_new: 0, resident: 0 };
     let mut kept = None;
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for _ in 0..SCRAPES {
+        Handle::current().block_on(pace.tick());
         let begun = Instant::now();
         match scrape(target, kept.take()) {
             Ok(connection) => {
@@ -256,7 +260,6 @@ fn times(target: &Target) -> Times {
             Ok(_) => times.new.push(begun.elapsed()),
             Err(_) => times.lost_new += 1,
         }
-        std::thread::sleep(PACE);
     }
     times.kept.sort_unstable();
     times.new.sort_unstable();
