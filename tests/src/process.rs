@@ -230,6 +230,18 @@ impl Exporter {
         line.unwrap_or_else(|| panic!("{what}: no such line within {within:?}; {}", self.story()))
     }
 
+    /// Waits until so many lines on standard error have this in them, and returns all that do.
+    pub async fn wait_for_lines(&self, number: usize, what: &str, within: Duration) -> Vec<String> {
+        let mut log = self.log.clone();
+        let find = |log: &Log| -> Vec<String> {
+            log.lines.iter().filter(|line| line.contains(what)).cloned().collect()
+        };
+        let found = timeout(within, log.wait_for(|log| log.ended || find(log).len() >= number)).await;
+        let lines = found.ok().and_then(Result::ok).map_or_else(Vec::new, |log| find(&log));
+        assert!(lines.len() >= number, "{number} times {what:?}: not within {within:?}; {}", self.story());
+        lines
+    }
+
     /// GET a path.
     pub async fn get(&self, path: &str) -> Reply {
         self.get_with(path, &[]).await

@@ -75,10 +75,7 @@ fn reload(exporter: &Exporter, config: &str) {
 }
 
 async fn lines(exporter: &Exporter, number: usize, what: &str) -> Vec<String> {
-    let count = || exporter.log().into_iter().filter(|line| line.contains(what)).collect::<Vec<_>>();
-    let enough = |_: &str| count().len() >= number;
-    exporter.wait_for_line(what, PATIENCE, enough).await;
-    count()
+    exporter.wait_for_lines(number, what, PATIENCE).await
 }
 
 fn of(network: &str, name: &str) -> String {

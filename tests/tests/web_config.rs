@@ -275,7 +275,7 @@ async fn what_is_refused_shows_in_the_metrics_until_the_files_are_right() {
     exporter.signal(Signal::HUP);
     shows("the other file is refused", 0.0).await;
     write("web.yml", &headers.replace("deny", "sameorigin"));
-    logged(&exporter, 2, "the web configuration has changed and was reread").await;
+    exporter.wait_for_lines(2, "the web configuration has changed and was reread", PATIENCE).await;
     assert_eq!(exporter.get("/").await.headers["x-frame-options"], "sameorigin");
     shows("the other file is refused still", 0.0).await;
     write("exporter.yml", CONFIG);
@@ -306,24 +306,18 @@ async fn an_open_port_is_warned_of_at_the_start_and_whenever_the_files_are_rerea
     ] {
         let mut exporter = files.launch(&web_config).listen(listen).start().await;
         if is_open {
-            logged(&exporter, 1, OPEN).await;
+            exporter.wait_for_lines(1, OPEN, PATIENCE).await;
         }
         fs::write(exporter.dir().join("web.yml"), format!("{web_config}# again\n")).unwrap();
         exporter.signal(Signal::HUP);
-        logged(&exporter, 1, "SIGHUP: the configuration was reread").await;
+        exporter.wait_for_lines(1, "SIGHUP: the configuration was reread", PATIENCE).await;
         if is_open {
-            logged(&exporter, 2, OPEN).await;
+            exporter.wait_for_lines(2, OPEN, PATIENCE).await;
         }
         assert!(exporter.terminate().await.success());
         let warned = exporter.log().iter().any(|line| line.contains(OPEN));
         assert_eq!(warned, is_open, "{web_config}: {:#?}", exporter.log());
     }
-}
-
-/// Waits until so many lines of the log say this.
-async fn logged(exporter: &Exporter, number: usize, what: &str) {
-    let enough = |_: &str| exporter.log().iter().filter(|line| line.contains(what)).count() >= number;
-    exporter.wait_for_line(what, PATIENCE, enough).await;
 }
 
 /// Waits until a query gives a value.
